@@ -1,0 +1,287 @@
+"""The main job: run every stage that is missing for every model, in order, and end with `comparison.json` and `report.html`.
+
+The folder it writes holds `split.csv` (which a person may edit), one run folder a model under `runs/`, and at the end the two
+results. Whatever is there already and fits is kept, so an interrupted comparison goes on where it stopped.
+"""
+
+import contextlib
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torchvision
+
+from lentigo import __version__
+from lentigo.config import Experiment
+from lentigo.data.pack import ImagePack, pack_images
+from lentigo.data.split import Split, make_split, read_split
+from lentigo.data.table import ImageTable, read_table
+from lentigo.errors import ConfigError, RunError
+from lentigo.evidence.metrics import REPORTED_SCORES
+from lentigo.explain.stage import explain_run
+from lentigo.files import write_json
+from lentigo.learn.evaluation import evaluate_run
+from lentigo.learn.training import TrainingData, TrainProgress, train
+from lentigo.models.registry import MODELS, model_entry
+from lentigo.report.content import ReportContent
+from lentigo.report.gather import (
+    FinishedRun,
+    augmentation_examples,
+    choose_gallery,
+    examples_by_class,
+    gallery_images,
+    model_result,
+    paper_scores_for,
+    read_finished_run,
+)
+from lentigo.report.page import write_report
+
+PAPER_MODELS = ("tiny_vgg", "vgg11", "alexnet")
+DRAWN_IMAGES = 512
+# Drawn lesions show the whole path in minutes on two cores: small images, narrow networks, few epochs.
+_DEMO: dict[str, dict[str, Any]] = {
+    "tiny_vgg": {"preprocessing": {"resize_px": 96}},
+    "vgg11": {"preprocessing": {"resize_px": 72, "crop_px": 64}, "model": {"options": {"width": 0.25}}},
+    "alexnet": {"preprocessing": {"resize_px": 144, "crop_px": 128}, "model": {"options": {"width": 0.5}}},
+}
+
+
+class Display(Protocol):
+    """What shows a person how far the work is."""
+
+    def say(self, text: str) -> None: ...
+    def bar(self, text: str, total: int) -> AbstractContextManager[Callable[[int], None]]: ...
+    def training(self, name: str) -> AbstractContextManager[Callable[[TrainProgress], None]]: ...
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def say(self, text: str) -> None: ...
+
+    def bar(self, text: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        return contextlib.nullcontext(lambda _: None)
+
+    def training(self, name: str) -> AbstractContextManager[Callable[[TrainProgress], None]]:
+        return contextlib.nullcontext(lambda _: None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One comparison: the data, one experiment for each model, and how it is to be told in the report."""
+
+    table: ImageTable
+    experiments: tuple[Experiment, ...]
+    out: Path
+    command: str
+    drawn: bool = False
+    cache: Path | None = None
+    split_file: Path | None = None
+
+
+def demo_experiment(name: str) -> Experiment:
+    """A model at the small size in which `lentigo compare` without data shows it."""
+    if name not in _DEMO:
+        raise ConfigError(f"{name} has no small size for drawn lesions; choose from {', '.join(_DEMO)}")
+    tables = {"model": {"name": name}, "train": {"epochs": 6, "learning_rate": 1e-3}, "split": {"protocol": "folders"}}
+    return Experiment().changed(**tables).changed(**_DEMO[name])
+
+
+def draw_data(out: Path, *, seed: int, display: Display) -> ImageTable:
+    """The drawn lesions of a comparison without data; drawn once, then reused."""
+    from lentigo.data.synthetic import write_dataset
+
+    folder = out / "drawn"
+    if not folder.is_dir():
+        with display.bar("drawing lesions", DRAWN_IMAGES) as advance:
+            write_dataset(folder, count=DRAWN_IMAGES, seed=seed, progress=advance)
+    return read_table(folder)
+
+
+def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
+    """Run what is missing and write the report; returns its path.
+
+    Raises: LentigoError of the stage that cannot go on; everything finished before stays and is reused.
+    """
+    display, started = display or Silent(), time.monotonic()
+    _check_models(comparison.experiments)
+    table = comparison.table
+    split = _split(comparison, display)
+    with display.bar("decoding images", len(table)) as advance:
+        image_px = comparison.experiments[0].data.image_px
+        pack = pack_images(table, image_px=image_px, cache=comparison.cache, progress=advance)
+    runs = [_run(comparison, experiment, table, pack, split, display) for experiment in comparison.experiments]
+    _check_same_images(runs)
+    write_json(comparison.out / "comparison.json", _summary(comparison, runs, split))
+    display.say("writing the report")
+    report = comparison.out / "report.html"
+    write_report(report, _content(comparison, runs, pack, split, seconds=time.monotonic() - started))
+    return report
+
+
+def _check_models(experiments: Sequence[Experiment]) -> None:
+    if not experiments:
+        raise ConfigError(f"no model to compare; registered are {', '.join(MODELS)}")
+    names = [experiment.model.name for experiment in experiments]
+    for name in names:
+        model_entry(name)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"{', '.join(twice)} would be trained twice into one folder; name every model once")
+    if len({(experiment.data, experiment.split) for experiment in experiments}) > 1:
+        raise ConfigError("the experiments differ in [data] or [split]; models are compared on the same images only")
+
+
+def _split(comparison: Comparison, display: Display) -> Split:
+    """The given split, else the one that an earlier run left (and a person may have edited), else a new one."""
+    path = comparison.out / "split.csv"
+    if comparison.split_file is not None:
+        split = read_split(comparison.split_file, comparison.table)
+    elif path.is_file():
+        display.say(f"using the split in {path}")
+        return read_split(path, comparison.table)
+    else:
+        split = make_split(comparison.table, comparison.experiments[0].split)
+    split.write(path)
+    return split
+
+
+def _run(
+    comparison: Comparison, experiment: Experiment, table: ImageTable, pack: ImagePack, split: Split, display: Display
+) -> FinishedRun:
+    name = experiment.model.name
+    folder = comparison.out / "runs" / name
+    if (folder / "split.csv").is_file() and read_split(folder / "split.csv", table) != split:
+        raise RunError(f"{folder} was trained on another split than {comparison.out / 'split.csv'}; delete it or use --out")
+    data = TrainingData(table=table, pack=pack, split=split)
+    with display.training(name) as on_progress:
+        train(folder, experiment, data, resume=True, on_progress=on_progress)
+    device = _device(experiment)
+    if not (folder / "metrics.json").is_file():
+        scored = len(split.indices(table, "test")) + len(split.indices(table, "validation"))
+        with display.bar(f"{name}: scoring", scored) as advance:
+            evaluate_run(folder, table, pack, split, device=device, on_progress=advance)
+    if not (folder / "explanation.json").is_file():
+        with display.bar(f"{name}: explaining", len(split.indices(table, "test"))) as advance:
+            explain_run(folder, table, pack, split, device=device, on_progress=advance)
+    run = read_finished_run(folder)
+    display.say(_line(run))
+    return run
+
+
+def _line(run: FinishedRun) -> str:
+    shown = ", ".join(f"{name} {run.evaluation.metrics[name] or float('nan'):.3f}" for name in REPORTED_SCORES)
+    return f"{model_entry(run.name).title}: {shown} on {run.evaluation.metrics['n']} test images"
+
+
+def _device(experiment: Experiment) -> torch.device:
+    wanted = experiment.train.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def _check_same_images(runs: list[FinishedRun]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        if run.evaluation.predictions.ids != first.evaluation.predictions.ids:
+            raise RunError(
+                f"{run.folder} and {first.folder} were scored on different test images; delete predictions.csv, metrics.json "
+                "and explanation.json in both and run again"
+            )
+
+
+def _summary(comparison: Comparison, runs: list[FinishedRun], split: Split) -> dict[str, Any]:
+    """comparison.json; holds no path of this machine."""
+    first = comparison.experiments[0]
+    return {
+        "lentigo": __version__,
+        "command": comparison.command,
+        "data": comparison.table.root.name,
+        "images": len(comparison.table),
+        "protocol": _protocol(comparison, split),
+        "seed": first.seed,
+        "counts": split.counts(comparison.table),
+        "versions": _versions(),
+        "models": {run.name: _model_summary(run) for run in runs},
+    }
+
+
+def _model_summary(run: FinishedRun) -> dict[str, Any]:
+    about = run.about
+    kept = ("epochs", "epochs_asked", "steps", "complete", "device", "seconds", "parameters")
+    return {**run.evaluation.metrics, **{key: about[key] for key in kept}, "multiply_adds": run.multiply_adds}
+
+
+def _protocol(comparison: Comparison, split: Split) -> str:
+    config = comparison.experiments[0].split
+    made = make_split(comparison.table, config)
+    return config.protocol if split == made else "split.csv (given or edited by a person)"
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "lentigo": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def _content(
+    comparison: Comparison, runs: list[FinishedRun], pack: ImagePack, split: Split, *, seconds: float
+) -> ReportContent:
+    table, seed = comparison.table, comparison.experiments[0].seed
+    predictions = runs[0].evaluation.predictions
+    chosen = choose_gallery(
+        predictions.labels, np.stack([run.evaluation.predictions.logits for run in runs]), seed=seed
+    )
+    gallery = gallery_images(chosen, predictions.ids, table, pack)
+    indices = [index for section in chosen.values() for index in section]
+    results = [model_result(run, gallery, indices) for run in runs]
+    examples = examples_by_class(table, pack, split, seed=seed)
+    return ReportContent(
+        title="Benign or malignant: " + ", ".join(result.title for result, _ in results),
+        data_name=comparison.table.root.name,
+        drawn=comparison.drawn,
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        command=comparison.command,
+        seed=seed,
+        protocol=_protocol(comparison, split),
+        counts=split.counts(table),
+        versions=_versions(),
+        seconds=seconds,
+        labels=predictions.labels,
+        models=tuple(result for result, _ in results),
+        gallery=gallery,
+        examples=examples,
+        augmentations=augmentation_examples(examples["malignant"][0], comparison.experiments[0].augment, seed=seed),
+        paper_scores=paper_scores_for(table),
+        heat_scale={run.name: scale for run, (_, scale) in zip(runs, results, strict=True)},
+        cells={run.name: (run.explanation.maps.shape[1], run.explanation.maps.shape[2]) for run in runs},
+        notes=_notes(comparison, runs),
+    )
+
+
+def _notes(comparison: Comparison, runs: list[FinishedRun]) -> tuple[str, ...]:
+    notes = []
+    if comparison.drawn:
+        notes.append(
+            "These are drawn lesions, small networks and few epochs: this page shows how lentigo works, not how well any network "
+            "tells real lesions apart."
+        )
+    for run in runs:
+        about = run.about
+        if not about["complete"]:
+            notes.append(
+                f"{model_entry(run.name).title} was stopped after {about['seconds'] / 60:.0f} minutes and {about['steps']} steps "
+                f"({about['epochs']} whole epochs of {about['epochs_asked']}): its scores are not the recipe's."
+            )
+    return tuple(notes)

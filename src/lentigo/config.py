@@ -1,0 +1,167 @@
+"""The experiment: everything that decides what a training computes, read from one TOML file.
+
+An unknown key, a wrong type or a value out of range is refused with its full name, what was found and what is allowed.
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lentigo.errors import ConfigError
+from lentigo.imaging import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Protocol = Literal["paper", "paper-grouped", "stratified", "grouped", "folders"]
+
+
+class _Table(BaseModel):
+    """A TOML table: unknown keys refused, values never coerced from strings, immutable once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataConfig(_Table):
+    """The [data] table."""
+
+    image_px: Annotated[int, Field(ge=16, le=2048)] = 300  # every image is packed at this height and width
+
+
+class SplitConfig(_Table):
+    """The [split] table: which images train, validate and test."""
+
+    protocol: Protocol = "stratified"
+    seed: Annotated[int, Field(ge=0)] = 0
+    validation_fraction: Fraction = 0.1  # of the images that are not test images
+    test_fraction: Fraction = 0.2  # of all images
+
+
+class ModelConfig(_Table):
+    """The [model] table; the options are the model's own, see `lentigo models`."""
+
+    name: str = "tiny_vgg"
+    weights: Literal["none", "imagenet"] = "none"
+    options: dict[str, int | float] = {}
+
+
+class PreprocessingConfig(_Table):
+    """The [preprocessing] table; a key left out keeps the model's own setting."""
+
+    resize_px: Annotated[int, Field(ge=8, le=2048)] | None = None
+    crop_px: Annotated[int, Field(ge=8, le=2048)] | None = None
+    normalize: Literal["none", "imagenet"] | None = None
+
+    def applied_to(self, default: Preprocessing) -> Preprocessing:
+        """The model's preprocessing with what this table names replaced; a resize alone drops the default crop."""
+        mean, std = default.mean, default.std
+        if self.normalize is not None:
+            mean, std = (IMAGENET_MEAN, IMAGENET_STD) if self.normalize == "imagenet" else ((0.0,) * 3, (1.0,) * 3)
+        resize_px, crop_px = default.resize_px, default.crop_px
+        if self.resize_px is not None or self.crop_px is not None:
+            resize_px, crop_px = self.resize_px or default.resize_px, self.crop_px
+        return Preprocessing(resize_px=resize_px, crop_px=crop_px, mean=mean, std=std)
+
+
+class AugmentConfig(_Table):
+    """The [augment] table: the paper's three changes, each applied with its own probability to a training image."""
+
+    flip_probability: Annotated[float, Field(ge=0, le=1)] = 0.05
+    jitter_probability: Annotated[float, Field(ge=0, le=1)] = 0.05
+    rotate_probability: Annotated[float, Field(ge=0, le=1)] = 0.05
+    jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.2  # brightness and saturation times 1 +- this, hue shifted by +- this
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 10.0
+
+
+class TrainConfig(_Table):
+    """The [train] table; the defaults are the paper's recipe."""
+
+    epochs: Annotated[int, Field(ge=1)] = 10
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    micro_batch_size: Annotated[int, Field(ge=0)] = 0  # gradients add up over pieces of this size; 0: as suits the model
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.999)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    save_every_s: Annotated[float, Field(gt=0)] = 300.0  # seconds between saves of the resume state inside an epoch
+    limit_s: Annotated[float, Field(gt=0)] | None = None  # training stops after so many seconds, and the run says so
+
+    @model_validator(mode="after")
+    def _betas_in_range(self) -> "TrainConfig":
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas {self.betas} are not both in [0, 1)")
+        return self
+
+
+class Experiment(_Table):
+    """One experiment file, whole."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataConfig = DataConfig()
+    split: SplitConfig = SplitConfig()
+    model: ModelConfig = ModelConfig()
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+
+    def to_toml(self) -> str:
+        """The experiment as TOML that `read_experiment` reads back to an equal value; None is left out."""
+        return _toml(self.model_dump(exclude_none=True))
+
+    def changed(self, **tables: dict[str, Any] | int) -> "Experiment":
+        """A copy with single keys replaced, for instance `changed(seed=1, train={"epochs": 2})`; None keeps the old value."""
+        content: dict[str, Any] = self.model_dump(exclude_none=True)
+        for name, value in tables.items():
+            if isinstance(value, dict):
+                content.setdefault(name, {}).update({key: item for key, item in value.items() if item is not None})
+            elif value is not None:
+                content[name] = value
+        return experiment_from(content, "the changed experiment")
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read an experiment file.
+
+    Raises: ConfigError: it is missing, not TOML, or has a key or value that is not allowed.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; see configs/paper for experiment files") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+    return experiment_from(content, str(path))
+
+
+def experiment_from(content: dict[str, Any], name: str) -> Experiment:
+    """An Experiment from plain tables; `name` says in an error where they came from."""
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: " + "; ".join(_sentence(problem) for problem in error.errors())) from None
+
+
+def _sentence(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        table: Any = Experiment
+        for part in problem["loc"][:-1]:
+            table = table.model_fields[part].annotation
+        return f"unknown key {key}; allowed here: {', '.join(table.model_fields)}"
+    return f"{key} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _toml(content: dict[str, Any], prefix: str = "") -> str:
+    lines = [f"{key} = {_toml_value(value)}" for key, value in content.items() if not isinstance(value, dict)]
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            name = f"{prefix}{key}"
+            lines += ["", f"[{name}]", _toml(value, f"{name}.").rstrip("\n")]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return json.dumps(value)  # the same spelling as TOML's for bool, int, float and plain strings

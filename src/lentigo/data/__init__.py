@@ -1,0 +1,1 @@
+"""Data sets: image tables, drawn lesions, splits, packs, augmentation."""

@@ -1,0 +1,241 @@
+"""The image table: class folders or a CSV in, one checked row per image out. No pixel is read here.
+
+Three layouts are read:
+
+* class folders `benign/` and `malignant/`, also under `train/`, `validation/` and `test/`, in any letter case;
+* a CSV file with an image column and a label column;
+* a folder that holds such a CSV under the name `metadata.csv`.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from lentigo.errors import DataError
+from lentigo.files import read_csv
+
+LABEL_NAMES = ("benign", "malignant")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SPELLINGS = {
+    "benign": 0, "0": 0, "0.0": 0, "b": 0, "ben": 0, "non-malignant": 0, "nonmalignant": 0, "false": 0,
+    "malignant": 1, "1": 1, "1.0": 1, "m": 1, "mal": 1, "malign": 1, "true": 1,
+}  # fmt: skip
+PARTS = ("train", "validation", "test")
+_PART_PATTERN = re.compile(r"^(train|val|test)", re.IGNORECASE)
+_PART_OF = {"train": "train", "val": "validation", "test": "test"}
+_IGNORED_FOLDERS = {"masks", "mask", "segmentations"}
+# The first name found is the column; what stands first is lentigo's own name for it.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "image": ("image", "image_path", "path", "file", "filename", "file_name", "image_name", "image_id", "isic_id"),
+    "label": ("label", "target", "class", "benign_malignant", "malignant", "diagnosis", "dx"),
+    "split": ("split", "part", "partition", "kaggle_split", "isic_split"),
+    "source": ("source", "archive", "origin"),
+    "patient": ("patient", "patient_id"),
+    "lesion": ("lesion", "lesion_id"),
+    "age": ("age", "age_approx"),
+    "sex": ("sex", "gender"),
+    "site": ("site", "anatom_site_general", "anatom_site_general_challenge", "localization"),
+    "diagnosis": ("diagnosis", "dx"),
+    "skin_tone": ("skin_tone", "fitzpatrick", "fitzpatrick_skin_type"),
+    "mask": ("mask", "mask_path"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRow:
+    """One image of a data set. What is not known is an empty string."""
+
+    id: str  # path relative to the data set's root, with forward slashes: unique within a table
+    path: Path
+    label: int  # 1 = malignant, 0 = benign
+    split: str = ""  # the part that the data set itself puts it in: train, validation, test
+    source: str = ""
+    patient: str = ""
+    lesion: str = ""
+    age: str = ""  # years
+    sex: str = ""
+    site: str = ""
+    diagnosis: str = ""
+    skin_tone: str = ""
+    mask: str = ""  # path of the lesion mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTable:
+    """A checked table: at least one image of each class, no file twice, in the order of ids."""
+
+    root: Path
+    rows: tuple[ImageRow, ...]
+    ignored: tuple[str, ...] = field(default=())  # files in class folders that have no image suffix
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def ids(self) -> list[str]:
+        return [row.id for row in self.rows]
+
+    @property
+    def labels(self) -> Int64[np.ndarray, " image"]:
+        """1 = malignant, 0 = benign."""
+        return np.array([row.label for row in self.rows], dtype=np.int64)
+
+    def column(self, name: str) -> list[str]:
+        """The values of one column of the table.
+
+        Raises: DataError: there is no such column.
+        """
+        if name not in {item.name for item in fields(ImageRow)}:
+            raise DataError(f"no column {name!r} in an image table; it has {', '.join(f.name for f in fields(ImageRow))}")
+        return [str(getattr(row, name)) for row in self.rows]
+
+    def subset(self, indices: Iterable[int]) -> "ImageTable":
+        """The rows at `indices`, in that order; may hold one class only."""
+        return ImageTable(root=self.root, rows=tuple(self.rows[index] for index in indices), ignored=self.ignored)
+
+
+def read_table(data: Path, *, positive: Sequence[str] = ()) -> ImageTable:
+    """Read a data set's table from class folders or a CSV.
+
+    Args:
+        data: the folder or the CSV file.
+        positive: label spellings that count as malignant, every other label then being benign; empty: the common
+            spellings (0/1, benign/malignant).
+    Raises: DataError: nothing found, unknown label, missing file, a file twice, one class only.
+    """
+    if not data.exists():
+        raise DataError(f"{data} does not exist; give a folder with benign/ and malignant/, or a CSV file")
+    if data.is_file():
+        table = _from_csv(data, positive)
+    elif (data / "metadata.csv").is_file():
+        table = _from_csv(data / "metadata.csv", positive)
+    else:
+        table = _from_folders(data, positive)
+    _check(table, data)
+    return table
+
+
+def label_of(spelling: str, *, positive: Sequence[str] = ()) -> int | None:
+    """1 or 0 for a label as people write it, None where it is unknown."""
+    known = spelling.strip().lower()
+    if positive:
+        return int(known in {name.strip().lower() for name in positive}) if known else None
+    return SPELLINGS.get(known)
+
+
+def _from_csv(path: Path, positive: Sequence[str]) -> ImageTable:
+    lines = read_csv(path)
+    if not lines:
+        raise DataError(f"{path} has a header but no image; one line per image is needed")
+    names = _find_columns(path, list(lines[0]))
+    rows = [_csv_row(path, number, line, names, positive) for number, line in enumerate(lines, start=2)]
+    return ImageTable(root=path.parent, rows=tuple(sorted(rows, key=lambda row: row.id)))
+
+
+def _find_columns(path: Path, header: list[str]) -> dict[str, str]:
+    lower = {name.lower(): name for name in header}
+    found = {column: next((lower[alias] for alias in names if alias in lower), "") for column, names in COLUMNS.items()}
+    for column in ("image", "label"):
+        if not found[column]:
+            raise DataError(
+                f"{path} has no {column} column, only {', '.join(header)}; name one of them {' or '.join(COLUMNS[column])}"
+            )
+    return {column: name for column, name in found.items() if name}
+
+
+def _csv_row(path: Path, number: int, line: dict[str, str], names: dict[str, str], positive: Sequence[str]) -> ImageRow:
+    where = f"{path} line {number}"
+    cells = {column: line[name] for column, name in names.items()}
+    file = _existing_file(path.parent, cells["image"], where)
+    label = label_of(cells["label"], positive=positive)
+    if label is None:
+        raise DataError(_unknown_label(where, cells["label"]))
+    cells["split"] = _part_of(cells.get("split", ""), where)
+    if cells.get("mask"):
+        mask = path.parent / cells["mask"]
+        if not mask.is_file():
+            raise DataError(f"{where}: the mask {cells['mask']} does not exist; correct the path or leave the cell empty")
+        cells["mask"] = str(mask)
+    kept = {column: cell for column, cell in cells.items() if column not in ("image", "label")}
+    return ImageRow(id=Path(os.path.relpath(file, path.parent)).as_posix(), path=file, label=label, **kept)
+
+
+def _existing_file(folder: Path, name: str, where: str) -> Path:
+    if not name:
+        raise DataError(f"{where} names no image; fill the cell or delete the line")
+    candidate = folder / name
+    if candidate.is_file():
+        return candidate
+    for suffix in IMAGE_SUFFIXES if candidate.suffix.lower() not in IMAGE_SUFFIXES else ():
+        for spelling in (suffix, suffix.upper()):
+            if (found := candidate.with_name(candidate.name + spelling)).is_file():
+                return found
+    raise DataError(f"{where}: the image {name} does not exist under {folder}; correct the path or delete the line")
+
+
+def _part_of(cell: str, where: str) -> str:
+    if not cell:
+        return ""
+    match = _PART_PATTERN.match(cell)
+    if not match:
+        raise DataError(f"{where}: split is {cell!r}; allowed are {', '.join(PARTS)} or nothing")
+    return _PART_OF[match[1].lower()]
+
+
+def _unknown_label(where: str, found: str) -> str:
+    return (
+        f"{where}: the label {found!r} is unknown; allowed are benign/malignant or 0/1, "
+        "or name the malignant ones with --positive, for instance --positive melanoma"
+    )
+
+
+def _from_folders(root: Path, positive: Sequence[str]) -> ImageTable:
+    parts = [child for child in _folders(root) if _PART_PATTERN.match(child.name)]
+    rows: list[ImageRow] = []
+    ignored: list[str] = []
+    for folder, part in [(child, _part_of(child.name, str(child))) for child in parts] or [(root, "")]:
+        for child in _folders(folder):
+            if child.name.lower() in _IGNORED_FOLDERS:
+                continue
+            label = label_of(child.name, positive=positive)
+            if label is None:
+                raise DataError(_unknown_label(f"{folder}: folder", child.name))
+            found, other = _image_files(child)
+            if not found:
+                raise DataError(f"{child} holds no image; put images ({' '.join(IMAGE_SUFFIXES)}) in it or delete it")
+            ignored += [str(file.relative_to(root)) for file in other]
+            rows += [ImageRow(id=f.relative_to(root).as_posix(), path=f, label=label, split=part) for f in found]
+    return ImageTable(root=root, rows=tuple(sorted(rows, key=lambda row: row.id)), ignored=tuple(ignored))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    images, other = [], []
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and not file.name.startswith("."):
+            (images if file.suffix.lower() in IMAGE_SUFFIXES else other).append(file)
+    return images, other
+
+
+def _check(table: ImageTable, data: Path) -> None:
+    if not table.rows:
+        raise DataError(
+            f"{data} holds no images; give a folder with benign/ and malignant/ (also under train/ and test/), "
+            "or a CSV with image and label columns"
+        )
+    twice = [file for file, count in Counter(row.path.resolve() for row in table.rows).items() if count > 1]
+    if twice:
+        raise DataError(f"{data} names {len(twice)} files more than once, first {twice[0]}; keep one row for each file")
+    counts = Counter(row.label for row in table.rows)
+    if len(counts) < 2:
+        only = LABEL_NAMES[next(iter(counts))]
+        raise DataError(f"{data} holds {len(table)} images, all {only}; both benign and malignant images are needed")

@@ -1,0 +1,1 @@
+"""Heat maps and what they are worth."""

@@ -1,0 +1,416 @@
+"""Bytes or a path in, RGB uint8 out, safely; and the one `preprocess` that turns such an image into a network's input.
+
+Whatever the bytes are, the result is an image or an `ImageError`. Of a file with several frames (animated WebP or PNG,
+multi-page TIFF) the first is used. Colour profiles are ignored. No torch here: the deployed model uses this file too.
+"""
+
+import io
+import math
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int32, UInt8
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from lentigo.errors import ConfigError, ImageError
+
+MAX_PIXELS = 50_000_000
+MAX_BYTES = 50_000_000
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+WEIGHT_BITS = 22  # Pillow's PRECISION_BITS for 8-bit images: 32 - 8 - 2
+
+# What Pillow's parsers were seen to raise, or could, on damaged bytes; KeyboardInterrupt and SystemExit pass through.
+_PYTHON_ERRORS = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError)
+_PARSER_ERRORS = (RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error)
+_PILLOW_ERRORS = (*_PYTHON_ERRORS, *_PARSER_ERRORS, Image.DecompressionBombError)
+_SIGNATURES = (  # offset, bytes, what a file that has them there is called
+    (0, b"\xff\xd8\xff", "a damaged JPEG"),
+    (0, b"\x89PNG", "a damaged PNG"),
+    (0, b"RIFF", "a damaged WebP or another RIFF file"),
+    (0, b"BM", "a damaged BMP"),
+    (0, b"II*\0", "a damaged TIFF"),
+    (0, b"MM\0*", "a damaged TIFF"),
+    (0, b"GIF8", "a GIF"),
+    (0, b"%PDF", "a PDF"),
+    (0, b"PK\3\4", "a ZIP archive"),
+    (0, b"\x80\4\x95", "a Python pickle"),
+    (0, b"<", "HTML, SVG or other XML text"),
+    (4, b"ftyp", "a HEIC, AVIF or video file"),
+    (128, b"DICM", "a DICOM file"),
+)
+_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339  # EXIF and TIFF tags
+_FLIPS = (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM)
+_TURNS = (Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)
+_TRANSPOSES = dict(enumerate((*_FLIPS, *_TURNS), start=2))  # by EXIF orientation; 1 is upright, 5 to 8 swap the sides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How an RGB image becomes a network's input; it travels inside checkpoints and exported models."""
+
+    resize_px: int | None  # both sides, squeezed to a square; None keeps the image's size
+    crop_px: int | None  # centre crop after the resize; None keeps everything
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # per channel, of values in [0, 1]
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        for key in ("resize_px", "crop_px"):
+            _check_pixels(f"preprocessing.{key}", getattr(self, key))
+        for key in ("mean", "std"):
+            _check_channels(f"preprocessing.{key}", getattr(self, key))
+        if min(self.std) <= 0:
+            raise ConfigError(f"preprocessing.std is {self.std}, not above 0 everywhere; try {IMAGENET_STD}")
+        if self.resize_px is not None and self.crop_px is not None and self.crop_px > self.resize_px:
+            raise ConfigError(
+                f"preprocessing.crop_px is {self.crop_px}, larger than resize_px = {self.resize_px}; "
+                f"lower crop_px to {self.resize_px} or less, or raise resize_px"
+            )
+
+    @property
+    def output_px(self) -> int | None:
+        """Side of the square that comes out, in pixels; None where the image's own size is kept."""
+        return self.resize_px if self.crop_px is None else self.crop_px
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON-safe values; `from_dict` reads them."""
+        return {"resize_px": self.resize_px, "crop_px": self.crop_px, "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """The settings that `to_dict` wrote.
+
+        Raises: ConfigError: a key is unknown or missing, or a value is not allowed.
+        """
+        allowed = {"resize_px", "crop_px", "mean", "std"}
+        if set(values) != allowed:
+            unknown, missing = sorted(set(values) - allowed), sorted(allowed - set(values))
+            raise ConfigError(
+                f"preprocessing has the unknown keys {unknown} and lacks the keys {missing}; give {sorted(allowed)}"
+            )
+        mean, std = (_check_channels(f"preprocessing.{key}", values[key]) for key in ("mean", "std"))
+        return cls(resize_px=values["resize_px"], crop_px=values["crop_px"], mean=mean, std=std)
+
+
+def read_image(source: Path | str | bytes, *, name: str | None = None) -> UInt8[np.ndarray, "height width 3"]:
+    """Pixels of an image file, upright, as RGB.
+
+    EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits.
+
+    Args:
+        source: a path, or the bytes of a file.
+        name: what messages call the image; default the path, or "image" for bytes.
+    Returns: a new array, 0 to 255.
+    Raises: ImageError: there is no file, it is not in one of `FORMATS`, it is damaged,
+        or it is above `MAX_BYTES` or `MAX_PIXELS`.
+    """
+    name = name or _name_of(source)
+    data = _read_bytes(source, name)
+    with _without_pillow_warnings():
+        image = _open(data, name)
+        try:
+            if image.format == "PNG":
+                _check_png_sums(data)
+            _decode_strictly(image)
+            return np.array(_to_rgb(_upright(image), name))
+        except _PILLOW_ERRORS as error:
+            raise ImageError(
+                f"{name} is a {image.format} file whose pixels cannot be decoded ({_reason(error)}); "
+                "it is truncated or damaged, get it again or leave it out"
+            ) from error
+
+
+def image_size(source: Path | str | bytes) -> tuple[int, int]:
+    """Height and width of an image file after EXIF orientation, in pixels, from its header alone.
+
+    Raises: ImageError: as `read_image`, except for damage that only decoding finds.
+    """
+    name = _name_of(source)
+    data = _read_bytes(source, name)
+    with _without_pillow_warnings():
+        return _upright_size(_open(data, name), data)
+
+
+def preprocess(
+    image: UInt8[np.ndarray, "height width 3"], settings: Preprocessing
+) -> Float32[np.ndarray, "3 out_height out_width"]:
+    """A network's input from an image: squeeze to a square, crop its centre, scale to [0, 1], normalise.
+
+    Equals torchvision's Resize((s, s)), CenterCrop(c), ToTensor(), Normalize(mean, std) on a PIL image. One exception:
+    since Pillow 13 resizes columns first where (height - s) > max(0, 2 * (width - s)), torchvision is there up to 1/255
+    away; here the rows come first always, so that the same image gives the same bits with every version of Pillow.
+
+    Raises: ImageError: the image is smaller than the crop and no resize was asked for.
+    """
+    if settings.resize_px is not None:
+        image = _squeeze(image, settings.resize_px)
+    if settings.crop_px is not None:
+        image = _centre_crop(image, settings.crop_px)
+    scaled = image.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (settings.mean, settings.std))
+    return np.ascontiguousarray((scaled - mean) / std)
+
+
+def resize_weights(in_px: int, out_px: int) -> tuple[Int32[np.ndarray, "tap out"], Int32[np.ndarray, "tap out"]]:
+    """Source index and weight of every tap of Pillow's antialiased bilinear resize of 8-bit images, in one direction.
+
+    An output pixel is clip((sum of weight * pixel + 2**21) >> 22, 0, 255) over its taps; the sum fits a signed 32-bit
+    integer. `preprocess` resizes the rows first, rounds to uint8, then the columns; a direction that stays is left out.
+
+    Returns: (index, weight); taps that an output pixel does not use have weight 0 and an index inside the image.
+    Raises: ConfigError: a size is below 1.
+    """
+    if in_px < 1 or out_px < 1:
+        raise ConfigError(f"cannot resize {in_px} to {out_px} pixels; both must be 1 or more")
+    scale = in_px / out_px
+    support = max(scale, 1.0)  # of the triangle filter, stretched when the image shrinks
+    centre = (np.arange(out_px) + 0.5) * scale
+    first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
+    stop = np.minimum((centre + support + 0.5).astype(np.int64), in_px)
+    index = first + np.arange(int((stop - first).max()))[:, None]
+    # 1 / support is rounded before the product, as Pillow does: the last bit of a weight depends on it.
+    triangle = np.maximum(1.0 - np.abs((index - centre + 0.5) * (1.0 / support)), 0.0)
+    triangle[index >= stop] = 0.0
+    total = np.zeros(out_px)
+    for row in triangle:  # in Pillow's order of addition, for the same reason
+        total += row
+    weight = np.floor(triangle / total * (1 << WEIGHT_BITS) + 0.5)
+    return np.minimum(index, in_px - 1).astype(np.int32), weight.astype(np.int32)
+
+
+def _check_pixels(key: str, value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ConfigError(f"{key} is {value!r}, not a whole number above 0; try 224, or leave it out with None")
+
+
+def _check_channels(key: str, values: Any) -> tuple[float, float, float]:
+    good = isinstance(values, tuple | list) and len(values) == 3
+    if not good or not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+        raise ConfigError(f"{key} is {values!r}, not three finite numbers, for R, G and B")
+    return (float(values[0]), float(values[1]), float(values[2]))
+
+
+def _squeeze(image: UInt8[np.ndarray, "height width 3"], side_px: int) -> UInt8[np.ndarray, "side side 3"]:
+    rows = Image.fromarray(image).resize((side_px, image.shape[0]), Image.Resampling.BILINEAR)
+    return np.asarray(rows.resize((side_px, side_px), Image.Resampling.BILINEAR))
+
+
+def _centre_crop(
+    image: UInt8[np.ndarray, "height width 3"], crop_px: int
+) -> UInt8[np.ndarray, "crop_height crop_width 3"]:
+    height, width = image.shape[:2]
+    if min(height, width) < crop_px:
+        raise ImageError(
+            f"the image has {width} x {height} pixels, fewer than crop_px = {crop_px} on a side; "
+            "set resize_px or a smaller crop_px"
+        )
+    top, left = round((height - crop_px) / 2), round((width - crop_px) / 2)  # halves to even, as torchvision
+    return image[top : top + crop_px, left : left + crop_px]
+
+
+def _name_of(source: Path | str | bytes) -> str:
+    return "image" if isinstance(source, bytes) else str(source)
+
+
+def _read_bytes(source: Path | str | bytes, name: str) -> bytes:
+    if isinstance(source, bytes):
+        _check_bytes(len(source), name)
+        return source
+    try:
+        path = Path(source)
+        if not path.is_file():
+            found = "is a folder" if path.is_dir() else "is a device or pipe" if path.exists() else "does not exist"
+            raise ImageError(f"{name} {found}; give the path of an image file")
+        _check_bytes(path.stat().st_size, name)
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # the file may have grown since
+    except (OSError, ValueError) as error:  # ValueError: a NUL inside the path
+        raise ImageError(f"{name} cannot be read ({_reason(error)}); check the path and its permissions") from error
+    _check_bytes(len(data), name)
+    return data
+
+
+def _check_bytes(size: int, name: str) -> None:
+    if size == 0:
+        raise ImageError(f"{name} is empty (0 bytes); get the file again, or leave it out")
+    if size > MAX_BYTES:
+        found, limit = f"{size / 1e6:.1f} MB", f"{MAX_BYTES / 1e6:.0f} MB"
+        raise ImageError(f"{name} has {found}, the limit is {limit}; save it smaller, for instance as JPEG")
+
+
+def _open(data: bytes, name: str) -> ImageFile.ImageFile:
+    """The image with only its header read."""
+    too_large = f"the limit is {MAX_PIXELS / 1e6:.0f} megapixels; save it smaller"
+    try:
+        image = Image.open(_Reader(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        found = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels"
+        raise ImageError(f"{name} has {found}, {too_large}") from error
+    except _PILLOW_ERRORS as error:
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({_reason(error)})"
+        raise ImageError(
+            f"{name} is {_describe(data)}{reason}, not an image that lentigo reads; "
+            "give a whole JPEG, PNG, WebP, BMP or TIFF, or leave it out"
+        ) from error
+    width, height = image.size
+    if height * width > MAX_PIXELS:
+        raise ImageError(f"{name} has {width} x {height} = {height * width / 1e6:.1f} megapixels, {too_large}")
+    if height * width == 0:
+        raise ImageError(f"{name} has {width} x {height} pixels, none at all; get it again or leave it out")
+    return image
+
+
+def _describe(data: bytes) -> str:
+    kinds = (kind for offset, signature, kind in _SIGNATURES if data.startswith(signature, offset))
+    return next(kinds, f"a file that starts with {data[:8]!r}")
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+class _Reader(io.BytesIO):
+    """A file in memory; once `strict`, reading at its end is an error.
+
+    With ImageFile.LOAD_TRUNCATED_IMAGES, a global that notebooks like to set, Pillow paints what is missing grey. Here,
+    in `_StrictDecoder` and in `_check_png_sums` it is refused all the same, and no global is touched.
+    """
+
+    strict = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if self.strict and size != 0 and not data:
+            raise OSError("the file ends too early")
+        return data
+
+
+class _StrictDecoder:
+    """One of Pillow's decoders, which notes in `failures` that it failed or was stopped before its end."""
+
+    def __init__(self, mode: str, failures: list[str], codec: str, args: Any, *extra: Any) -> None:
+        self._decoder = Image._getdecoder(mode, codec, args, extra)
+        self._failures = failures
+        failures.append("pixels are missing")
+
+    def __getattr__(self, key: str) -> Any:
+        return getattr(self._decoder, key)
+
+    def decode(self, data: bytes) -> tuple[int, int]:
+        consumed, status = self._decoder.decode(data)
+        if consumed < 0:  # the last call
+            self._failures[-1:] = [f"decoder error {status}"] if status < 0 else []
+        return consumed, status
+
+
+Image.register_decoder("lentigo_strict", _StrictDecoder)  # type: ignore[arg-type]
+
+
+def _decode_strictly(image: ImageFile.ImageFile) -> None:
+    failures: list[str] = []
+    image.tile = [
+        # libtiff has a loader of its own, which always checks
+        tile if tile[0] == "libtiff" else ImageFile._Tile("lentigo_strict", *tile[1:3], (failures, tile[0], tile[3]))
+        for tile in image.tile
+    ]
+    if isinstance(image.fp, _Reader):
+        image.fp.strict = True
+    image.load()
+    if failures:
+        raise OSError(failures[0])
+
+
+def _check_png_sums(data: bytes) -> None:
+    """Raise where a chunk's sum is wrong; Pillow leaves out the pixels' sums, where one bit may change the picture."""
+    kind, start = b"", 8
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, start)
+        stop = start + 8 + length
+        if struct.unpack_from(">I", data, stop) != (zlib.crc32(memoryview(data)[start + 4 : stop]),):
+            raise OSError(f"the check sum of chunk {kind!r} is wrong")
+        start = stop + 4
+
+
+_warnings_lock = threading.Lock()
+_warnings_users: list["warnings.catch_warnings[None]"] = []  # one entry a thread inside, all the same object
+
+
+@contextmanager
+def _without_pillow_warnings() -> Iterator[None]:
+    """Silence warnings that come from inside Pillow; several threads may be in here at once.
+
+    catch_warnings alone restores a stale list of filters when two threads leave in the order in which they came.
+    """
+    with _warnings_lock:
+        if not _warnings_users:
+            _warnings_users.append(warnings.catch_warnings())
+            _warnings_users[0].__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\b")
+        else:
+            _warnings_users.append(_warnings_users[0])
+    try:
+        yield
+    finally:
+        with _warnings_lock:
+            saved = _warnings_users.pop()
+            if not _warnings_users:
+                saved.__exit__(None, None, None)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except _PILLOW_ERRORS:  # broken EXIF is no reason to refuse good pixels
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # Asked after decoding: TIFF images are turned by Pillow itself, which then forgets the tag.
+    transpose = _TRANSPOSES.get(_orientation(image))
+    return image if transpose is None else image.transpose(transpose)
+
+
+def _upright_size(image: Image.Image, data: bytes) -> tuple[int, int]:
+    width, height = image.size
+    if image.format == "TIFF":  # whether size is upright before decoding depends on Pillow's version
+        width, height = image.tag_v2[256], image.tag_v2[257]  # type: ignore[attr-defined]
+    # Pillow decodes a PNG to look for EXIF behind its pixels, where it hardly ever is: ask only where there is some.
+    exif_keys = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+    if image.format == "PNG" and not any(key in data for key in exif_keys):
+        return height, width
+    return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode in ("F", "LAB"):
+        raise ImageError(f"{name} has {image.mode} pixels (floating point or Lab); save it as RGB, 8 bits a channel")
+    if image.mode.startswith("I"):
+        return Image.fromarray(_grey_8bit(image, name)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey_8bit(image: Image.Image, name: str) -> UInt8[np.ndarray, "height width"]:
+    """Grey of 9 to 32 bits scaled by its range: convert("RGB") would clip all above 255 to white."""
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})  # only TIFF has them; PNG has 16 bits
+    if tags.get(_SAMPLE_FORMAT, (1,))[0] != 1:
+        raise ImageError(f"{name} has signed grey values, whose range is unknown; save it with 8 bits a channel")
+    bits = int(tags.get(_BITS_PER_SAMPLE, (16,))[0])
+    top = 2 ** min(bits, 16) - 1
+    values = np.asarray(image).astype(np.uint32) >> max(bits - 16, 0)
+    grey = np.array((values * 255 + top // 2) // top, np.uint8)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey[values == transparent] = 255
+    return 255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey

@@ -1,0 +1,72 @@
+"""Evaluation: a finished run's logits on every test image, in the table's order, and the scores made of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lentigo.data.pack import ImagePack
+from lentigo.data.split import Split
+from lentigo.data.table import ImageTable
+from lentigo.evidence.metrics import scores
+from lentigo.files import read_json, write_json
+from lentigo.learn.checkpoint import run_checkpoint
+from lentigo.learn.prediction import Predictions, predict_logits, read_predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Logits and scores of one run on one set of images."""
+
+    predictions: Predictions
+    metrics: dict[str, Any]  # the scores of evidence.metrics.scores
+
+
+def evaluate_run(
+    run: Path,
+    table: ImageTable,
+    pack: ImagePack,
+    split: Split | None,
+    *,
+    folder: Path | None = None,
+    device: torch.device | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Score a run and write `predictions.csv` and `metrics.json`.
+
+    Args:
+        split: the test part is scored, and `validation.csv` gets the logits on which thresholds may be chosen later;
+            None: every image of the table is scored.
+        folder: where to write; None: the run folder.
+    Raises: RunError: the run has no whole checkpoint.
+    """
+    folder = folder or run
+    checkpoint = run_checkpoint(run)
+    model = checkpoint.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def predict(indices: np.ndarray) -> Predictions:
+        logits = predict_logits(
+            model, pack, indices, checkpoint.preprocessing, device=device, on_progress=on_progress
+        )
+        return Predictions(tuple(table.ids[index] for index in indices), table.labels[indices], logits)
+
+    if split is not None:
+        predict(split.indices(table, "validation")).write(folder / "validation.csv")
+    predictions = predict(np.arange(len(table)) if split is None else split.indices(table, "test"))
+    metrics = dict(scores(predictions.labels, predictions.logits))
+    predictions.write(folder / "predictions.csv")
+    write_json(folder / "metrics.json", metrics)
+    return Evaluation(predictions=predictions, metrics=metrics)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read what `evaluate_run` wrote.
+
+    Raises: DataError: a file is missing or damaged.
+    """
+    return Evaluation(
+        predictions=read_predictions(folder / "predictions.csv"), metrics=read_json(folder / "metrics.json")
+    )

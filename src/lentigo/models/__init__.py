@@ -1,0 +1,1 @@
+"""The registered networks and their contract."""

@@ -1,0 +1,126 @@
+"""The registered networks: name, options, preprocessing, and how one is built."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from lentigo.config import ModelConfig, PreprocessingConfig
+from lentigo.errors import ConfigError
+from lentigo.imaging import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from lentigo.models.contract import LesionClassifier, seeded_torch
+from lentigo.models.tiny_vgg import build_tiny_vgg
+from lentigo.models.torchvision_models import build_alexnet, build_resnet, build_vgg11
+
+Options = Mapping[str, int | float]
+IMAGENET = Preprocessing(resize_px=256, crop_px=224, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of a network: its default and the closed range it may take."""
+
+    default: int | float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A registered network."""
+
+    title: str
+    build: Callable[[Options, str, int], LesionClassifier]  # options, weights, height and width of the input
+    preprocessing: Preprocessing = IMAGENET
+    options: dict[str, Option] = field(default_factory=dict)
+    min_input_px: int = 8
+    micro_batch_size: int = 0  # pieces of a batch that suit the processor's cache best; 0: the whole batch
+    published_weights: bool = True
+
+
+_WIDTH = {"width": Option(default=1.0, low=0.03125, high=4.0)}
+MODELS: dict[str, ModelEntry] = {
+    "tiny_vgg": ModelEntry(
+        title="Tiny VGG",
+        build=lambda o, _, px: build_tiny_vgg(blocks=int(o["blocks"]), width=int(o["width"]), input_px=px),
+        preprocessing=Preprocessing(resize_px=300, crop_px=None),
+        options={
+            "blocks": Option(default=2, low=1, high=6),
+            "width": Option(default=10, low=1, high=256),
+            "image_px": Option(default=300, low=8, high=2048),
+        },
+        published_weights=False,
+        micro_batch_size=8,  # 0.29 s instead of 0.45 s for 32 images of 300 px on 2 cores; the gradient is the same
+    ),
+    "vgg11": ModelEntry(
+        title="VGG11",
+        build=lambda o, weights, _: build_vgg11(width=o["width"], weights=weights),
+        options=_WIDTH,
+        min_input_px=32,
+    ),
+    "alexnet": ModelEntry(
+        title="AlexNet",
+        build=lambda o, weights, _: build_alexnet(width=o["width"], weights=weights),
+        options=_WIDTH,
+        min_input_px=63,
+    ),
+    "resnet18": ModelEntry(
+        title="ResNet-18", build=lambda _, weights, __: build_resnet("resnet18", weights=weights), min_input_px=32
+    ),
+    "resnet101": ModelEntry(
+        title="ResNet-101", build=lambda _, weights, __: build_resnet("resnet101", weights=weights), min_input_px=32
+    ),
+}
+
+
+def model_entry(name: str) -> ModelEntry:
+    """The registered network of that name.
+
+    Raises: ConfigError: there is none; the known names are listed.
+    """
+    if name not in MODELS:
+        raise ConfigError(f"model.name is {name!r}; registered are {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def resolve_preprocessing(model: ModelConfig, override: PreprocessingConfig) -> Preprocessing:
+    """The preprocessing of a model: its own, with what the [preprocessing] table changes.
+
+    Raises: ConfigError: no fixed size comes out, or one too small for the network.
+    """
+    entry, options = model_entry(model.name), _options(model)
+    default = entry.preprocessing
+    if "image_px" in options:
+        default = Preprocessing(resize_px=int(options["image_px"]), crop_px=None, mean=default.mean, std=default.std)
+    settings = override.applied_to(default)
+    if settings.output_px is None or settings.output_px < entry.min_input_px:
+        raise ConfigError(
+            f"{model.name} needs images of at least {entry.min_input_px} px, preprocessing gives {settings.output_px}; "
+            "raise preprocessing.resize_px or crop_px"
+        )
+    return settings
+
+
+def create_model(model: ModelConfig, preprocessing: Preprocessing, *, seed: int) -> LesionClassifier:
+    """Build a network with initial weights that derive from `seed` alone, or with published ones.
+
+    Raises: ConfigError: unknown name or option, value out of range, no published weights.
+    """
+    entry, options = model_entry(model.name), _options(model)
+    if model.weights == "imagenet" and not entry.published_weights:
+        raise ConfigError(f"{model.name} has no published weights; use weights = \"none\"")
+    with seeded_torch(seed, 0x1717):
+        return entry.build(options, model.weights, preprocessing.output_px or 0)
+
+
+def _options(model: ModelConfig) -> dict[str, int | float]:
+    entry = model_entry(model.name)
+    values: dict[str, int | float] = {name: option.default for name, option in entry.options.items()}
+    for name, value in model.options.items():
+        if name not in entry.options:
+            known = ", ".join(entry.options) or "none"
+            raise ConfigError(f"model.options.{name} is unknown; options of {model.name}: {known}")
+        option = entry.options[name]
+        if not option.low <= value <= option.high or (isinstance(option.default, int) and value != int(value)):
+            kind = "a whole number" if isinstance(option.default, int) else "a number"
+            raise ConfigError(f"model.options.{name} is {value}, not {kind} in [{option.low:g}, {option.high:g}]")
+        values[name] = value
+    return values

@@ -1,0 +1,78 @@
+"""Slow, obvious versions of what lentigo computes, each written from its definition; tests compare the two.
+
+Plain Python loops on purpose, and nothing from lentigo is imported: no trick and no mistake can be shared.
+"""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+# ---------------------------------------------------------------- metrics: labels are 0 or 1, scores any numbers
+
+
+def counts(labels: Sequence[int], scores: Sequence[float], threshold: float = 0.0) -> dict[str, int]:
+    """Each image goes into one of four boxes; malignant is called at score >= threshold."""
+    boxes = {"true_positive": 0, "false_positive": 0, "true_negative": 0, "false_negative": 0}
+    for label, score in zip(labels, scores, strict=True):
+        called = 1 if float(score) >= threshold else 0
+        boxes[("true" if called == label else "false") + ("_positive" if called else "_negative")] += 1
+    return boxes
+
+
+def ratios(labels: Sequence[int], scores: Sequence[float], threshold: float = 0.0) -> dict[str, float]:
+    """Accuracy, precision, recall, specificity and F1, each a share of a set of images that is counted anew."""
+    pairs = [(int(label), float(score) >= threshold) for label, score in zip(labels, scores, strict=True)]
+
+    def share_right(images: list[tuple[int, bool]]) -> float:
+        return sum(label == called for label, called in images) / len(images) if images else math.nan
+
+    found = [pair for pair in pairs if pair == (1, True)]
+    malignant_and_called = sum(label == 1 for label, _ in pairs) + sum(called for _, called in pairs)
+    return {
+        "accuracy": share_right(pairs),
+        "precision": share_right([pair for pair in pairs if pair[1]]),
+        "recall": share_right([pair for pair in pairs if pair[0] == 1]),
+        "specificity": share_right([pair for pair in pairs if pair[0] == 0]),
+        # Dice's form: twice the intersection of the malignant and the called, over the sum of their sizes.
+        "f1": 2 * len(found) / malignant_and_called if malignant_and_called else math.nan,
+    }
+
+
+def auc(labels: Sequence[int], scores: Sequence[float]) -> Fraction:
+    """Over all pairs of a malignant and a benign image, the share won by the malignant one; a tie is half a win."""
+    wins, pairs = Fraction(0), 0
+    for label_m, malignant in zip(labels, scores, strict=True):
+        for label_b, benign in zip(labels, scores, strict=True):
+            if label_m == 1 and label_b == 0:
+                pairs += 1
+                wins += 1 if malignant > benign else Fraction(1, 2) if malignant == benign else 0
+    return wins / pairs
+
+
+def roc_points(labels: Sequence[int], scores: Sequence[float]) -> list[tuple[Fraction, Fraction]]:
+    """(false, true) positive rate with nothing called, then with each distinct score as threshold, highest first."""
+    points = [(Fraction(0), Fraction(0))]
+    for threshold in sorted({float(score) for score in scores}, reverse=True):
+        boxes = counts(labels, scores, threshold)
+        false_rate = Fraction(boxes["false_positive"], boxes["false_positive"] + boxes["true_negative"])
+        true_rate = Fraction(boxes["true_positive"], boxes["true_positive"] + boxes["false_negative"])
+        points.append((false_rate, true_rate))
+    return points
+
+
+def corners(points: Sequence[tuple[Fraction, Fraction]]) -> list[tuple[Fraction, Fraction]]:
+    """The ends of a line of points, and those points that do not lie between their two neighbours."""
+    kept = [points[0]]
+    for (x0, y0), (x1, y1), (x2, y2) in zip(points, points[1:], points[2:], strict=False):
+        if (x1 - x0) * (y2 - y0) != (x2 - x0) * (y1 - y0):
+            kept.append((x1, y1))
+    return [*kept, points[-1]]
+
+
+def log_loss(labels: Sequence[int], logits: Sequence[float]) -> float:
+    """Mean of -log(probability of the true class), by the sigmoid: good only for logits of moderate size."""
+    total = 0.0
+    for label, logit in zip(labels, logits, strict=True):
+        malignant = 1 / (1 + math.exp(-float(logit)))
+        total -= math.log(malignant if label == 1 else 1 - malignant)
+    return total / len(labels)
