@@ -1,14 +1,16 @@
-"""Image files made at test time: good ones with the pixels they must decode to, bad ones with what the refusal must say.
+"""Image files made at test time: good ones with the pixels they must decode to, bad ones with what a refusal must say.
 
-Expected pixels come from the arrays that were written, never from the code under test. TIFF and PNG variants that Pillow
-cannot write are put together byte by byte.
+Expected pixels come from the arrays that were written, never from the code under test. TIFF and PNG variants that
+Pillow cannot write are put together byte by byte.
 """
 
+import functools
 import io
 import itertools
 import pickle
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +68,15 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def png(depth: int, colour: int, rows: np.ndarray, *, size: tuple[int, int] | None = None, before: Any = (), after: Any = ()) -> bytes:
+def png(
+    depth: int,
+    colour: int,
+    rows: np.ndarray,
+    *,
+    size: tuple[int, int] | None = None,
+    before: Sequence[tuple[bytes, bytes]] = (),
+    after: Sequence[tuple[bytes, bytes]] = (),
+) -> bytes:
     """A PNG of the raw bytes in `rows`; `before` and `after` are further chunks around the pixels."""
     height, width = size or rows.shape[:2]
     head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
@@ -95,7 +105,7 @@ def bad_files() -> list[Bad]:
 
 def _colour() -> list[Good]:
     rgb, image = picture(), Image.fromarray(picture())
-    wide = np.repeat(rgb.astype(">u2") * 257, 1, axis=0)
+    wide = rgb.astype(">u2") * 257
     saved = [
         ("jpeg", "JPEG", {"quality": 95, "subsampling": 0}, 4),
         ("jpeg progressive", "JPEG", {"quality": 95, "subsampling": 0, "progressive": True}, 4),
@@ -195,7 +205,8 @@ def _cmyk() -> list[Good]:
 
 def _orientations() -> list[Good]:
     image = Image.fromarray(picture())
-    options = {"JPEG": ({"quality": 95, "subsampling": 0}, 4), "PNG": ({}, 0), "TIFF": ({}, 0), "WEBP": ({"lossless": True}, 0)}
+    jpeg, webp = {"quality": 95, "subsampling": 0}, {"lossless": True}
+    options = {"JPEG": (jpeg, 4), "PNG": ({}, 0), "TIFF": ({}, 0), "WEBP": (webp, 0)}
     files = []
     for (kind, (extra, tolerance)), orientation in itertools.product(options.items(), UPRIGHT):
         exif = Image.Exif()
@@ -251,9 +262,11 @@ def _not_images() -> list[Bad]:
         ("icon", encode(image, "ICO"), "a file that starts with"),
         ("wave sound", b"RIFF\x24\0\0\0WAVEfmt ", "a damaged WebP or another RIFF file"),
     ]
-    return [Bad(name, data, message + r".*; give a whole JPEG, PNG, WebP, BMP or TIFF") for name, data, message in kinds]
+    advice = ", not an image that lentigo reads; give a whole JPEG, PNG, WebP, BMP or TIFF, or leave it out"
+    return [Bad(name, data, message + ".*" + advice) for name, data, message in kinds]
 
 
+@functools.cache
 def whole_files() -> dict[str, bytes]:
     """One file a codec; each of them cut anywhere must be refused."""
     names = ("jpeg", "jpeg progressive", "png", "webp lossless", "webp lossy", "bmp", "tiff", "tiff lzw", "tiff jpeg")
@@ -278,16 +291,20 @@ def _damaged() -> list[Bad]:
     tables = jpeg.index(b"\xff\xc4")
     return [
         Bad("png with one bit flipped", flipped, "is a PNG file whose pixels cannot be decoded.*truncated or damaged"),
-        Bad("png without pixels", data[:start] + data[-12:], "PNG"),
+        Bad("png without pixels", data[:start] + data[-12:], "is a PNG file whose pixels cannot be decoded"),
         Bad("png of no width", png(8, 2, picture(), size=(HEIGHT, 0)), "(none at all|a damaged PNG)"),
         Bad("png signature", data[:8], "is a damaged PNG.*not an image that lentigo reads"),
-        Bad("jpeg whose Huffman table is broken", jpeg[: tables + 5] + b"\xff" * 16 + jpeg[tables + 21 :], "JPEG"),
+        Bad(
+            "jpeg whose Huffman table is broken",
+            jpeg[: tables + 5] + b"\xff" * 16 + jpeg[tables + 21 :],
+            "is a JPEG file whose",
+        ),
         Bad("jpeg signature", b"\xff\xd8\xff\xe0", "is a damaged JPEG.*not an image that lentigo reads"),
         Bad("webp signature", b"RIFF\x0c\0\0\0WEBPVP8 ", "is a damaged WebP or another RIFF file"),
         Bad("bmp header", whole_files()["bmp"][:54], "is a BMP file whose pixels cannot be decoded"),
         Bad("bmp without width", b"BM" + bytes(60), "is a damaged BMP"),
         Bad("tiff header", b"II*\0\x08\0\0\0", "is a damaged TIFF"),
-        Bad("tiff whose pixels lie outside", tiff(b"", {279: HEIGHT * WIDTH}), "is a TIFF file whose pixels cannot be decoded"),
+        Bad("tiff whose pixels are missing", tiff(b"", {279: HEIGHT * WIDTH}), "is a TIFF file whose pixels cannot be"),
     ]
 
 
@@ -306,7 +323,11 @@ def _too_large() -> list[Bad]:
         Bad("tiff of 51 megapixels", tiff(bytes(9), {}, width=7300, height=7000), found),
         Bad("webp of 64 megapixels", b"RIFF" + struct.pack("<I", 4 + len(vp8x)) + b"WEBP" + vp8x, "(megapixels|WebP)"),
         Bad("png of 100 megapixels", png(8, 2, picture(), size=(10_000, 10_000)), rf"100\.0 megapixels, {limit}"),
-        Bad("png of absurd size", png(8, 2, picture(), size=(2**31 - 1, 2**31 - 1)), f"has more than 179 megapixels, {limit}"),
+        Bad(
+            "png of absurd size",
+            png(8, 2, picture(), size=(2**31 - 1, 2**31 - 1)),
+            f"has more than 179 megapixels, {limit}",
+        ),
     ]
 
 

@@ -4,7 +4,7 @@ Plain Python loops on purpose, and nothing from lentigo is imported: no trick an
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 # ---------------------------------------------------------------- metrics: labels are 0 or 1, scores any numbers
@@ -76,3 +76,66 @@ def log_loss(labels: Sequence[int], logits: Sequence[float]) -> float:
         malignant = 1 / (1 + math.exp(-float(logit)))
         total -= math.log(malignant if label == 1 else 1 - malignant)
     return total / len(labels)
+
+
+# ---------------------------------------------------------------- heat maps: nested lists, [channel][row][column]
+
+
+def grad_cam(
+    features: list[list[list[float]]], logit: Callable[[list[list[list[float]]]], float], step: float = 1e-5
+) -> list[list[float]]:
+    """Every cell is nudged up and down to see what the logit does; a channel weighs what it does on average."""
+    rows, columns = len(features[0]), len(features[0][0])
+    heat = [[0.0] * columns for _ in range(rows)]
+    for channel in features:
+        slopes = []
+        for row in range(rows):
+            for column in range(columns):
+                value = channel[row][column]
+                channel[row][column] = value + step
+                above = logit(features)
+                channel[row][column] = value - step
+                below = logit(features)
+                channel[row][column] = value
+                slopes.append((above - below) / (2 * step))
+        weight = sum(slopes) / len(slopes)
+        for row in range(rows):
+            for column in range(columns):
+                heat[row][column] += weight * channel[row][column]
+    return heat
+
+
+def heat_on_image(
+    heat: list[list[float]], *, size_px: int, resize_px: int, crop_px: int, left_px: int
+) -> list[list[float | None]]:
+    """Each pixel of the full image asks which four cells of the crop lie around its centre; None: cropped off."""
+
+    def cells_around(pixel: int, cells: int) -> list[tuple[int, Fraction]] | None:
+        in_crop = Fraction(2 * pixel + 1, 2) * Fraction(resize_px, size_px) - left_px
+        if not 0 <= in_crop <= crop_px:
+            return None
+        position = in_crop * cells / crop_px - Fraction(1, 2)  # cell k has its centre at k
+        position = min(max(position, Fraction(0)), Fraction(cells - 1))
+        before = math.floor(position)
+        return [(before, 1 - (position - before)), (min(before + 1, cells - 1), position - before)]
+
+    picture: list[list[float | None]] = []
+    for y in range(size_px):
+        picture.append([])
+        for x in range(size_px):
+            down, across = cells_around(y, len(heat)), cells_around(x, len(heat[0]))
+            if down is None or across is None:
+                picture[y].append(None)
+            else:
+                picture[y].append(sum(float(v * h) * heat[row][col] for row, v in down for col, h in across))
+    return picture
+
+
+def overlaid_pixel(rgb: Sequence[int], heat: float, maximum: float, opacity: float) -> list[float]:
+    """One pixel under its colour of the rainbow; before rounding."""
+    level = min(heat / maximum, 1.0)
+    rainbow = [(0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0)]
+    step = min(int(level * 4), 3)
+    share = level * 4 - step
+    colour = [a * (1 - share) + b * share for a, b in zip(rainbow[step], rainbow[step + 1], strict=True)]
+    return [old * (1 - opacity * level) + new * opacity * level for old, new in zip(rgb, colour, strict=True)]

@@ -1,10 +1,8 @@
 """The command line: one command a stage. The only file that prints, exits or reads arguments; it imports late."""
 
-import contextlib
+import math
 import shlex
 import sys
-import tomllib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,13 +10,12 @@ import typer
 
 from lentigo import __version__
 from lentigo.errors import ConfigError, LentigoError
+from lentigo.terminal import Display, console, say
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lentigo.config import Experiment
     from lentigo.data.table import ImageTable
-    from lentigo.learn.training import TrainingData, TrainProgress
+    from lentigo.learn.training import TrainingData
 
 NOTICE = "Research software, not a medical device."
 app = typer.Typer(
@@ -43,13 +40,20 @@ ProtocolOpt = Annotated[
     typer.Option(help="How images are dealt out; default: the data's own folders, or stratified where there are none."),
 ]
 SplitOpt = Annotated[Path | None, typer.Option(help="A split.csv to use as it is.")]
-SeedOpt = Annotated[int | None, typer.Option(min=0, help="Seed of split, first weights, order and augmentation; default 0.")]
-CacheOpt = Annotated[Path | None, typer.Option(help="Folder of decoded images; default $LENTIGO_CACHE or ~/.cache/lentigo.")]
+SeedOpt = Annotated[
+    int | None, typer.Option(min=0, help="Seed of split, first weights, order and augmentation; default 0.")
+]
+CacheOpt = Annotated[
+    Path | None, typer.Option(help="Folder of decoded images; default $LENTIGO_CACHE or ~/.cache/lentigo.")
+]
 EpochsOpt = Annotated[int | None, typer.Option(min=1, help="Passes over the training images; default 10.")]
-DeviceOpt = Annotated[Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Where to compute; default auto.")]
+DeviceOpt = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Where to compute; default auto.")
+]
 WeightsOpt = Annotated[Literal["none", "imagenet"] | None, typer.Option(help="Published weights to start from.")]
 SetOpt = Annotated[
-    list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one key of the experiment; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one key of the experiment; repeatable."),
 ]
 
 
@@ -78,7 +82,8 @@ def compare(
     seed: SeedOpt = None,
     epochs: EpochsOpt = None,
     limit: Annotated[
-        list[str] | None, typer.Option(metavar="MODEL=MINUTES", help="Stop a model's training after so long; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="MODEL=MINUTES", help="Stop a model's training after so long; repeatable."),
     ] = None,
     weights: WeightsOpt = None,
     device: DeviceOpt = None,
@@ -91,7 +96,7 @@ def compare(
     from lentigo.config import Experiment, read_experiment
 
     names = [name.strip() for name in models.split(",")] if models else list(job.PAPER_MODELS)
-    display = _Display()
+    display = Display()
     if config:
         experiments = [read_experiment(path) for path in config]
     elif data is None:
@@ -122,7 +127,7 @@ def compare(
         ),
         display=display,
     )  # fmt: skip
-    _say(f"report: {report}\n{NOTICE}")
+    say(f"report: {report}\n{NOTICE}")
 
 
 @app.command(
@@ -144,7 +149,9 @@ def train(
     weights: WeightsOpt = None,
     device: DeviceOpt = None,
     changes: SetOpt = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last saved state, as it was begun.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run's last saved state, as it was begun.")
+    ] = False,
     positive: PositiveOpt = None,
     cache: CacheOpt = None,
 ) -> None:
@@ -165,9 +172,9 @@ def train(
             train={"epochs": epochs, "limit_s": _seconds(limit_minutes), "device": device},
         )
     prepared = _prepare(table, experiment, split=split, cache=cache)
-    with _Display().training(experiment.model.name) as on_progress:
+    with Display().training(experiment.model.name) as on_progress:
         path = train_run(out, experiment, prepared, resume=resume, on_progress=on_progress)
-    _say(f"trained: {path}")
+    say(f"trained: {path}")
 
 
 @app.command(
@@ -180,14 +187,14 @@ def evaluate(run: RunArg, data: OtherDataOpt = None, positive: PositiveOpt = Non
 
     prepared, own = _data_of_run(run, data, positive, cache)
     folder = run if own else run / "evaluations" / prepared.table.root.name
-    with _Display().bar("scoring", len(prepared.table)) as advance:
+    with Display().bar("scoring", len(prepared.table)) as advance:
         result = evaluate_run(
             run, prepared.table, prepared.pack, prepared.split if own else None, folder=folder, on_progress=advance
         )
     for name in REPORTED_SCORES:
         value = result.metrics[name]
-        _say(f"{name:<12}{value:.4f}" if value == value else f"{name:<12}undefined: a class or a decision is absent")
-    _say(f"on {result.metrics['n']} images; written to {folder}\n{NOTICE}")
+        say(f"{name:<12}" + ("undefined: a class or a decision is absent" if math.isnan(value) else f"{value:.4f}"))
+    say(f"on {result.metrics['n']} images; written to {folder}\n{NOTICE}")
 
 
 @app.command(epilog="Examples:\n\nlentigo explain runs/alexnet")
@@ -197,10 +204,12 @@ def explain(run: RunArg, data: OtherDataOpt = None, positive: PositiveOpt = None
 
     prepared, own = _data_of_run(run, data, positive, cache)
     if not own:
-        raise ConfigError(f"{data} is not the data that {run} was trained on; `explain` works on the run's own test images")
-    with _Display().bar("explaining", len(prepared.split.indices(prepared.table, "test"))) as advance:
+        raise ConfigError(
+            f"{data} is not the data that {run} was trained on; `explain` works on the run's own test images"
+        )
+    with Display().bar("explaining", len(prepared.split.indices(prepared.table, "test"))) as advance:
         result = explain_run(run, prepared.table, prepared.pack, prepared.split, on_progress=advance)
-    _say(f"{len(result.ids)} maps of {result.maps.shape[1]}x{result.maps.shape[2]} cells: {run / 'heatmaps.npy'}")
+    say(f"{len(result.ids)} maps of {result.maps.shape[1]}x{result.maps.shape[2]} cells: {run / 'heatmaps.npy'}")
 
 
 @app.command(
@@ -222,13 +231,15 @@ def split(
 
     table = _table(data, positive)
     fractions = {"test_fraction": test_fraction, "validation_fraction": validation_fraction}
-    config = Experiment().changed(split={"protocol": protocol or _default_protocol(table), "seed": seed, **fractions}).split
+    config = (
+        Experiment().changed(split={"protocol": protocol or _default_protocol(table), "seed": seed, **fractions}).split
+    )
     made = make_split(table, config)
     made.write(out)
     for part, counts in made.counts(table).items():
         if any(counts.values()):
-            _say(f"{part:<12}{counts['benign']:>7} benign {counts['malignant']:>7} malignant")
-    _say(f"protocol {config.protocol}, seed {config.seed}: {out}")
+            say(f"{part:<12}{counts['benign']:>7} benign {counts['malignant']:>7} malignant")
+    say(f"protocol {config.protocol}, seed {config.seed}: {out}")
 
 
 @app.command(epilog="Examples:\n\nlentigo fetch kaggle-10k --to data")
@@ -239,11 +250,12 @@ def fetch(
     """Download a public data set."""
     from lentigo.data.fetch import fetch as fetch_data
 
-    _say(f"fetched: {fetch_data(name, to)}")
+    say(f"fetched: {fetch_data(name, to)}")
 
 
 @app.command(
-    epilog="Examples:\n\nlentigo draw drawn --count 512\n\nlentigo draw tied --count 512 --shortcut 0.8 --shortcut-kind frame"
+    epilog="Examples:\n\nlentigo draw drawn --count 512\n\n"
+    "lentigo draw tied --count 512 --shortcut 0.8 --shortcut-kind frame"
 )
 def draw(
     to: Annotated[Path, typer.Argument(help="Folder to write.")],
@@ -256,17 +268,22 @@ def draw(
     """Draw dermoscopy-like lesions with masks, on which the truth is known."""
     from lentigo.data.synthetic import write_dataset
 
-    with _Display().bar("drawing lesions", count) as advance:
+    with Display().bar("drawing lesions", count) as advance:
         folder = write_dataset(
-            to, count=count, seed=seed or 0, size_px=size_px, shortcut=shortcut, shortcut_kind=shortcut_kind, progress=advance
+            to,
+            count=count,
+            seed=seed or 0,
+            size_px=size_px,
+            shortcut=shortcut,
+            shortcut_kind=shortcut_kind,
+            progress=advance,
         )
-    _say(f"drawn: {folder}")
+    say(f"drawn: {folder}")
 
 
 @app.command(epilog="Examples:\n\nlentigo models")
 def models() -> None:
     """List the registered networks with their options."""
-    from rich.console import Console
     from rich.table import Table
 
     from lentigo.models.registry import MODELS
@@ -276,7 +293,7 @@ def models() -> None:
         options = ", ".join(f"{key} {o.default:g} ({o.low:g} to {o.high:g})" for key, o in entry.options.items())
         size = f"{entry.preprocessing.output_px} px"
         table.add_row(name, entry.title, size, "yes" if entry.published_weights else "no", options or "none")
-    Console(highlight=False).print(table)
+    console().print(table)
 
 
 def main() -> None:
@@ -284,66 +301,18 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     if arguments == ["--version"]:
-        _say(f"lentigo {__version__}")
+        say(f"lentigo {__version__}")
         return
     try:
         app([argument for argument in arguments if argument != "--debug"], prog_name="lentigo")
     except (LentigoError, OSError) as error:
         if debug:
             raise
-        _say(f"lentigo: {error}", stderr=True)
+        say(f"lentigo: {error}", stderr=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        _say("lentigo: stopped; run the same command again to go on", stderr=True)
+        say("lentigo: stopped; run the same command again to go on", stderr=True)
         sys.exit(130)
-
-
-class _Display:
-    """Progress on the terminal; nothing but lines of text where the output is no terminal."""
-
-    def say(self, text: str) -> None:
-        _say(text)
-
-    @contextlib.contextmanager
-    def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-        with Progress(*columns, console=_console(stderr=True), transient=True) as progress:
-            task = progress.add_task(text, total=total)
-            yield lambda done: progress.advance(task, done)
-
-    @contextlib.contextmanager
-    def training(self, name: str) -> "Iterator[Callable[[TrainProgress], None]]":
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        console = _console(stderr=True)
-        columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}")]
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task(name, total=None, state="")
-            shown = 0
-
-            def update(now: "TrainProgress") -> None:
-                nonlocal shown
-                done = len(now.history) * now.steps + (now.step if len(now.history) < now.epoch else 0)
-                progress.update(task, total=now.epochs * now.steps, completed=done, state=_training_state(now))
-                for row in now.history[shown:]:
-                    console.print(
-                        f"{name} epoch {row.epoch}: loss {row.train_loss:.4f}, validation loss {row.validation_loss:.4f}, "
-                        f"accuracy {row.validation_accuracy:.4f}, AUC {row.validation_auc:.4f}, {row.seconds:.0f} s"
-                    )
-                shown = len(now.history)
-
-            yield update
-
-
-def _training_state(now: "TrainProgress") -> str:
-    text = f"epoch {now.epoch}/{now.epochs}  loss {now.loss:.3f}  "
-    if now.history:
-        last = now.history[-1]
-        text += f"validation accuracy {last.validation_accuracy:.3f} AUC {last.validation_auc:.3f}  "
-    left = f"{now.remaining_s / 60:.0f} min" if now.remaining_s >= 90 else f"{now.remaining_s:.0f} s"
-    return f"{text}{now.images_per_s:.0f} images/s  {left} left"
 
 
 def _table(data: Path, positive: list[str] | None) -> "ImageTable":
@@ -351,22 +320,26 @@ def _table(data: Path, positive: list[str] | None) -> "ImageTable":
 
     table = read_table(data, positive=positive or ())
     if table.ignored:
-        _say(f"ignored {len(table.ignored)} files that are no images, first {table.ignored[0]}", stderr=True)
+        say(f"ignored {len(table.ignored)} files that are no images, first {table.ignored[0]}", stderr=True)
     return table
 
 
-def _prepare(table: "ImageTable", experiment: "Experiment", *, split: Path | None, cache: Path | None) -> "TrainingData":
+def _prepare(
+    table: "ImageTable", experiment: "Experiment", *, split: Path | None, cache: Path | None
+) -> "TrainingData":
     from lentigo.data.pack import pack_images
     from lentigo.data.split import make_split, read_split
     from lentigo.learn.training import TrainingData
 
     chosen = read_split(split, table) if split else make_split(table, experiment.split)
-    with _Display().bar("decoding images", len(table)) as advance:
+    with Display().bar("decoding images", len(table)) as advance:
         pack = pack_images(table, image_px=experiment.data.image_px, cache=cache, progress=advance)
     return TrainingData(table=table, pack=pack, split=chosen)
 
 
-def _data_of_run(run: Path, data: Path | None, positive: list[str] | None, cache: Path | None) -> "tuple[TrainingData, bool]":
+def _data_of_run(
+    run: Path, data: Path | None, positive: list[str] | None, cache: Path | None
+) -> "tuple[TrainingData, bool]":
     """The images that a command on a run works on, and whether they are the run's own."""
     from lentigo.data.pack import pack_images
     from lentigo.data.split import Split
@@ -375,11 +348,13 @@ def _data_of_run(run: Path, data: Path | None, positive: list[str] | None, cache
 
     about = run_about(run)
     table = _table(data or Path(about["data"]["path"]), positive)
-    with _Display().bar("decoding images", len(table)) as advance:
+    with Display().bar("decoding images", len(table)) as advance:
         pack = pack_images(table, image_px=about["data"]["image_px"], cache=cache, progress=advance)
     own = pack.key == about["data"]["pack_key"]
     if data is None and not own:
-        raise ConfigError(f"{table.root} has changed since {run} was trained on it; restore it, or name other data with --data")
+        raise ConfigError(
+            f"{table.root} has changed since {run} was trained on it; restore it, or name other data with --data"
+        )
     split = read_run(run, table)[1] if own else Split({})
     return TrainingData(table=table, pack=pack, split=split), own
 
@@ -393,16 +368,7 @@ def _changed(experiment: "Experiment", changes: list[str] | None, **tables: Any)
     """The experiment with the command's options, then with each --set TABLE.KEY=VALUE."""
     experiment = experiment.changed(**tables)
     for change in changes or ():
-        key, _, value = change.partition("=")
-        table, _, name = key.strip().rpartition(".")
-        try:
-            parsed = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            parsed = value.strip()
-        inner: Any = {name: parsed} if table else parsed
-        for part in reversed(table.split(".")[1:]):
-            inner = {part: inner}
-        experiment = experiment.changed(**{table.split(".")[0] or name: inner})
+        experiment = experiment.with_setting(change)
     return experiment
 
 
@@ -415,7 +381,9 @@ def _limits(limit: list[str] | None, names: list[str]) -> dict[str, float]:
         except ValueError:
             limits[name] = -1.0
         if limits[name] <= 0 or name not in names:
-            raise ConfigError(f"--limit {text}: give MODEL=MINUTES with a model of {', '.join(names)} and minutes above 0")
+            raise ConfigError(
+                f"--limit {text}: give MODEL=MINUTES with a model of {', '.join(names)} and minutes above 0"
+            )
     return limits
 
 
@@ -425,16 +393,6 @@ def _seconds(minutes: float | None) -> float | None:
 
 def _command_line() -> str:
     return shlex.join(["lentigo", *sys.argv[1:]])
-
-
-def _console(*, stderr: bool = False) -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
-
-
-def _say(text: str, *, stderr: bool = False) -> None:
-    _console(stderr=stderr).print(text)
 
 
 if __name__ == "__main__":

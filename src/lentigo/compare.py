@@ -1,7 +1,7 @@
-"""The main job: run every stage that is missing for every model, in order, and end with `comparison.json` and `report.html`.
+"""The main job: every stage that is missing for every model, in order, then `comparison.json` and `report.html`.
 
-The folder it writes holds `split.csv` (which a person may edit), one run folder a model under `runs/`, and at the end the two
-results. Whatever is there already and fits is kept, so an interrupted comparison goes on where it stopped.
+The folder it writes holds `split.csv` (which a person may edit), one run folder a model under `runs/`, and at the end
+the two results. Whatever is there already and fits is kept, so an interrupted comparison goes on where it stopped.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from lentigo.errors import ConfigError, RunError
 from lentigo.evidence.metrics import REPORTED_SCORES
 from lentigo.explain.stage import explain_run
 from lentigo.files import write_json
+from lentigo.learn.device import choose_device
 from lentigo.learn.evaluation import evaluate_run
 from lentigo.learn.training import TrainingData, TrainProgress, train
 from lentigo.models.registry import MODELS, model_entry
@@ -45,31 +46,43 @@ from lentigo.report.page import write_report
 
 PAPER_MODELS = ("tiny_vgg", "vgg11", "alexnet")
 DRAWN_IMAGES = 512
-# Drawn lesions show the whole path in minutes on two cores: small images, narrow networks, few epochs.
+# Drawn lesions show the whole path in minutes on two cores: small images, narrow networks, few images.
 _DEMO: dict[str, dict[str, Any]] = {
-    "tiny_vgg": {"preprocessing": {"resize_px": 96}},
-    "vgg11": {"preprocessing": {"resize_px": 72, "crop_px": 64}, "model": {"options": {"width": 0.25}}},
-    "alexnet": {"preprocessing": {"resize_px": 144, "crop_px": 128}, "model": {"options": {"width": 0.5}}},
+    "tiny_vgg": {
+        "preprocessing": {"resize_px": 96},
+        "train": {"epochs": 20, "batch_size": 16, "learning_rate": 1e-3},
+    },
+    "vgg11": {
+        "model": {"options": {"width": 0.25}},
+        "preprocessing": {"resize_px": 72, "crop_px": 64},
+        "train": {"epochs": 15, "batch_size": 16, "learning_rate": 5e-4},
+    },
+    "alexnet": {
+        "model": {"options": {"width": 0.25}},
+        "preprocessing": {"resize_px": 108, "crop_px": 96},
+        "train": {"epochs": 12, "batch_size": 16, "learning_rate": 5e-4},
+    },
 }
 
 
+@runtime_checkable
 class Display(Protocol):
     """What shows a person how far the work is."""
 
-    def say(self, text: str) -> None: ...
-    def bar(self, text: str, total: int) -> AbstractContextManager[Callable[[int], None]]: ...
-    def training(self, name: str) -> AbstractContextManager[Callable[[TrainProgress], None]]: ...
+    def say(self, text: str, /) -> None: ...
+    def bar(self, text: str, total: int, /) -> AbstractContextManager[Callable[[int], None]]: ...
+    def training(self, name: str, /) -> AbstractContextManager[Callable[[TrainProgress], None]]: ...
 
 
 class Silent:
     """A display that shows nothing."""
 
-    def say(self, text: str) -> None: ...
+    def say(self, _text: str) -> None: ...
 
-    def bar(self, text: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    def bar(self, _text: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
         return contextlib.nullcontext(lambda _: None)
 
-    def training(self, name: str) -> AbstractContextManager[Callable[[TrainProgress], None]]:
+    def training(self, _name: str) -> AbstractContextManager[Callable[[TrainProgress], None]]:
         return contextlib.nullcontext(lambda _: None)
 
 
@@ -90,7 +103,11 @@ def demo_experiment(name: str) -> Experiment:
     """A model at the small size in which `lentigo compare` without data shows it."""
     if name not in _DEMO:
         raise ConfigError(f"{name} has no small size for drawn lesions; choose from {', '.join(_DEMO)}")
-    tables = {"model": {"name": name}, "train": {"epochs": 6, "learning_rate": 1e-3}, "split": {"protocol": "folders"}}
+    tables: dict[str, Any] = {
+        "model": {"name": name},
+        "train": {"epochs": 6, "learning_rate": 1e-3},
+        "split": {"protocol": "folders"},
+    }
     return Experiment().changed(**tables).changed(**_DEMO[name])
 
 
@@ -113,16 +130,17 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
     display, started = display or Silent(), time.monotonic()
     _check_models(comparison.experiments)
     table = comparison.table
-    split = _split(comparison, display)
+    split, protocol = _split(comparison, display)
     with display.bar("decoding images", len(table)) as advance:
         image_px = comparison.experiments[0].data.image_px
         pack = pack_images(table, image_px=image_px, cache=comparison.cache, progress=advance)
-    runs = [_run(comparison, experiment, table, pack, split, display) for experiment in comparison.experiments]
+    data = TrainingData(table=table, pack=pack, split=split)
+    runs = [_run(comparison.out, experiment, data, display) for experiment in comparison.experiments]
     _check_same_images(runs)
-    write_json(comparison.out / "comparison.json", _summary(comparison, runs, split))
+    write_json(comparison.out / "comparison.json", _summary(comparison, runs, split, protocol))
     display.say("writing the report")
     report = comparison.out / "report.html"
-    write_report(report, _content(comparison, runs, pack, split, seconds=time.monotonic() - started))
+    write_report(report, _content(comparison, runs, pack, split, protocol=protocol, seconds=time.monotonic() - started))
     return report
 
 
@@ -139,31 +157,28 @@ def _check_models(experiments: Sequence[Experiment]) -> None:
         raise ConfigError("the experiments differ in [data] or [split]; models are compared on the same images only")
 
 
-def _split(comparison: Comparison, display: Display) -> Split:
-    """The given split, else the one that an earlier run left (and a person may have edited), else a new one."""
-    path = comparison.out / "split.csv"
+def _split(comparison: Comparison, display: Display) -> tuple[Split, str]:
+    """The given split, else one that is there (and a person may have edited), else a new one; and what it is called."""
+    table, config, path = comparison.table, comparison.experiments[0].split, comparison.out / "split.csv"
     if comparison.split_file is not None:
-        split = read_split(comparison.split_file, comparison.table)
-    elif path.is_file():
-        display.say(f"using the split in {path}")
-        return read_split(path, comparison.table)
-    else:
-        split = make_split(comparison.table, comparison.experiments[0].split)
-    split.write(path)
-    return split
+        split = read_split(comparison.split_file, table)
+        split.write(path)
+        return split, f"given as {comparison.split_file.name}"
+    made = make_split(table, config)
+    if not path.is_file():
+        made.write(path)
+        return made, config.protocol
+    display.say(f"using the split in {path}")
+    split = read_split(path, table)
+    return split, config.protocol if split == made else "split.csv as found, edited or of another protocol or seed"
 
 
-def _run(
-    comparison: Comparison, experiment: Experiment, table: ImageTable, pack: ImagePack, split: Split, display: Display
-) -> FinishedRun:
-    name = experiment.model.name
-    folder = comparison.out / "runs" / name
-    if (folder / "split.csv").is_file() and read_split(folder / "split.csv", table) != split:
-        raise RunError(f"{folder} was trained on another split than {comparison.out / 'split.csv'}; delete it or use --out")
-    data = TrainingData(table=table, pack=pack, split=split)
+def _run(out: Path, experiment: Experiment, data: TrainingData, display: Display) -> FinishedRun:
+    name, table, pack, split = experiment.model.name, data.table, data.pack, data.split
+    folder = out / "runs" / name
     with display.training(name) as on_progress:
         train(folder, experiment, data, resume=True, on_progress=on_progress)
-    device = _device(experiment)
+    device = choose_device(experiment.train.device)
     if not (folder / "metrics.json").is_file():
         scored = len(split.indices(table, "test")) + len(split.indices(table, "validation"))
         with display.bar(f"{name}: scoring", scored) as advance:
@@ -181,24 +196,17 @@ def _line(run: FinishedRun) -> str:
     return f"{model_entry(run.name).title}: {shown} on {run.evaluation.metrics['n']} test images"
 
 
-def _device(experiment: Experiment) -> torch.device:
-    wanted = experiment.train.device
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    return torch.device(wanted)
-
-
 def _check_same_images(runs: list[FinishedRun]) -> None:
     first = runs[0]
     for run in runs[1:]:
         if run.evaluation.predictions.ids != first.evaluation.predictions.ids:
             raise RunError(
-                f"{run.folder} and {first.folder} were scored on different test images; delete predictions.csv, metrics.json "
-                "and explanation.json in both and run again"
+                f"{run.folder} and {first.folder} were scored on different test images; delete predictions.csv, "
+                "metrics.json and explanation.json in both and run again"
             )
 
 
-def _summary(comparison: Comparison, runs: list[FinishedRun], split: Split) -> dict[str, Any]:
+def _summary(comparison: Comparison, runs: list[FinishedRun], split: Split, protocol: str) -> dict[str, Any]:
     """comparison.json; holds no path of this machine."""
     first = comparison.experiments[0]
     return {
@@ -206,7 +214,7 @@ def _summary(comparison: Comparison, runs: list[FinishedRun], split: Split) -> d
         "command": comparison.command,
         "data": comparison.table.root.name,
         "images": len(comparison.table),
-        "protocol": _protocol(comparison, split),
+        "protocol": protocol,
         "seed": first.seed,
         "counts": split.counts(comparison.table),
         "versions": _versions(),
@@ -220,12 +228,6 @@ def _model_summary(run: FinishedRun) -> dict[str, Any]:
     return {**run.evaluation.metrics, **{key: about[key] for key in kept}, "multiply_adds": run.multiply_adds}
 
 
-def _protocol(comparison: Comparison, split: Split) -> str:
-    config = comparison.experiments[0].split
-    made = make_split(comparison.table, config)
-    return config.protocol if split == made else "split.csv (given or edited by a person)"
-
-
 def _versions() -> dict[str, str]:
     return {
         "lentigo": __version__,
@@ -236,7 +238,7 @@ def _versions() -> dict[str, str]:
 
 
 def _content(
-    comparison: Comparison, runs: list[FinishedRun], pack: ImagePack, split: Split, *, seconds: float
+    comparison: Comparison, runs: list[FinishedRun], pack: ImagePack, split: Split, *, protocol: str, seconds: float
 ) -> ReportContent:
     table, seed = comparison.table, comparison.experiments[0].seed
     predictions = runs[0].evaluation.predictions
@@ -254,7 +256,7 @@ def _content(
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         command=comparison.command,
         seed=seed,
-        protocol=_protocol(comparison, split),
+        protocol=protocol,
         counts=split.counts(table),
         versions=_versions(),
         seconds=seconds,
@@ -274,14 +276,15 @@ def _notes(comparison: Comparison, runs: list[FinishedRun]) -> tuple[str, ...]:
     notes = []
     if comparison.drawn:
         notes.append(
-            "These are drawn lesions, small networks and few epochs: this page shows how lentigo works, not how well any network "
-            "tells real lesions apart."
+            "These are drawn lesions, small networks and short trainings: this page shows how lentigo works, not how "
+            "well any network tells real lesions apart."
         )
     for run in runs:
         about = run.about
         if not about["complete"]:
             notes.append(
-                f"{model_entry(run.name).title} was stopped after {about['seconds'] / 60:.0f} minutes and {about['steps']} steps "
-                f"({about['epochs']} whole epochs of {about['epochs_asked']}): its scores are not the recipe's."
+                f"{model_entry(run.name).title} was stopped after {about['seconds'] / 60:.0f} minutes and "
+                f"{about['steps']} steps ({about['epochs']} whole epochs of {about['epochs_asked']}): its scores are "
+                "not the recipe's."
             )
     return tuple(notes)

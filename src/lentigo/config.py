@@ -4,23 +4,38 @@ An unknown key, a wrong type or a value out of range is refused with its full na
 """
 
 import json
+import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
 from lentigo.errors import ConfigError
 from lentigo.imaging import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
+_LARGEST = 2**63 - 1  # of TOML's whole numbers
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise PydanticCustomError("number", "Input should be a finite number")
+    return value
+
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=_LARGEST)]
+Number = Annotated[int | float, PlainValidator(_number)]  # one message instead of one for int and one for float
 Protocol = Literal["paper", "paper-grouped", "stratified", "grouped", "folders"]
 
 
 class _Table(BaseModel):
-    """A TOML table: unknown keys refused, values never coerced from strings, immutable once read."""
+    """A TOML table: unknown keys refused, no value coerced from a string, all numbers finite, immutable once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DataConfig(_Table):
@@ -33,7 +48,7 @@ class SplitConfig(_Table):
     """The [split] table: which images train, validate and test."""
 
     protocol: Protocol = "stratified"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     validation_fraction: Fraction = 0.1  # of the images that are not test images
     test_fraction: Fraction = 0.2  # of all images
 
@@ -43,7 +58,7 @@ class ModelConfig(_Table):
 
     name: str = "tiny_vgg"
     weights: Literal["none", "imagenet"] = "none"
-    options: dict[str, int | float] = {}
+    options: dict[str, Number] = {}
 
 
 class PreprocessingConfig(_Table):
@@ -67,10 +82,10 @@ class PreprocessingConfig(_Table):
 class AugmentConfig(_Table):
     """The [augment] table: the paper's three changes, each applied with its own probability to a training image."""
 
-    flip_probability: Annotated[float, Field(ge=0, le=1)] = 0.05
-    jitter_probability: Annotated[float, Field(ge=0, le=1)] = 0.05
-    rotate_probability: Annotated[float, Field(ge=0, le=1)] = 0.05
-    jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.2  # brightness and saturation times 1 +- this, hue shifted by +- this
+    flip_probability: Probability = 0.05
+    jitter_probability: Probability = 0.05
+    rotate_probability: Probability = 0.05
+    jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.2  # brightness and saturation times 1 +- this, hue turned by +-
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 10.0
 
 
@@ -79,25 +94,19 @@ class TrainConfig(_Table):
 
     epochs: Annotated[int, Field(ge=1)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 32
-    micro_batch_size: Annotated[int, Field(ge=0)] = 0  # gradients add up over pieces of this size; 0: as suits the model
+    micro_batch_size: Annotated[int, Field(ge=0)] = 0  # gradients add up over pieces of this size; 0: model's own
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.999)
+    betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.9, 0.999)  # not strict: TOML has lists
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     save_every_s: Annotated[float, Field(gt=0)] = 300.0  # seconds between saves of the resume state inside an epoch
     limit_s: Annotated[float, Field(gt=0)] | None = None  # training stops after so many seconds, and the run says so
 
-    @model_validator(mode="after")
-    def _betas_in_range(self) -> "TrainConfig":
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas {self.betas} are not both in [0, 1)")
-        return self
-
 
 class Experiment(_Table):
     """One experiment file, whole."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     data: DataConfig = DataConfig()
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
@@ -109,15 +118,41 @@ class Experiment(_Table):
         """The experiment as TOML that `read_experiment` reads back to an equal value; None is left out."""
         return _toml(self.model_dump(exclude_none=True))
 
-    def changed(self, **tables: dict[str, Any] | int) -> "Experiment":
-        """A copy with single keys replaced, for instance `changed(seed=1, train={"epochs": 2})`; None keeps the old value."""
+    def changed(self, **tables: dict[str, Any] | int | None) -> "Experiment":
+        """A copy with single keys replaced, such as `changed(seed=1, train={"epochs": 2})`; None keeps the old value.
+
+        Raises: ConfigError: a key is unknown or a value is not allowed.
+        """
         content: dict[str, Any] = self.model_dump(exclude_none=True)
         for name, value in tables.items():
-            if isinstance(value, dict):
-                content.setdefault(name, {}).update({key: item for key, item in value.items() if item is not None})
+            old = content.get(name, {})
+            if isinstance(value, dict) and isinstance(old, dict):
+                content[name] = old | {key: item for key, item in value.items() if item is not None}
             elif value is not None:
                 content[name] = value
         return experiment_from(content, "the changed experiment")
+
+    def with_setting(self, setting: str) -> "Experiment":
+        """A copy with one key changed as TOML would write it, for instance `train.learning_rate=1e-3`.
+
+        Raises: ConfigError: no `=`, an unknown key or a value that is not allowed.
+        """
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: give TABLE.KEY=VALUE, for instance train.epochs=5")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()  # a word without quotes
+        content = self.model_dump(exclude_none=True)
+        table = content
+        *tables, name = key.strip().split(".")
+        for part in tables:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"--set {setting}: {part} is a value, not a table; see docs/reference.md")
+        table[name] = value
+        return experiment_from(content, f"--set {setting}")
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -126,16 +161,19 @@ def read_experiment(path: Path) -> Experiment:
     Raises: ConfigError: it is missing, not TOML, or has a key or value that is not allowed.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; see configs/paper for experiment files") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+        raise ConfigError(f"{path} cannot be read as TOML ({error}); see configs/paper for experiment files") from error
     return experiment_from(content, str(path))
 
 
 def experiment_from(content: dict[str, Any], name: str) -> Experiment:
-    """An Experiment from plain tables; `name` says in an error where they came from."""
+    """An Experiment from plain tables; `name` says in an error where they came from.
+
+    Raises: ConfigError: a key is unknown or a value is not allowed.
+    """
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
@@ -143,25 +181,35 @@ def experiment_from(content: dict[str, Any], name: str) -> Experiment:
 
 
 def _sentence(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+    """What was found and what is allowed, from one of pydantic's error records."""
+    key, found = ".".join(str(part) for part in problem["loc"]), problem["input"]
     if problem["type"] == "extra_forbidden":
         table: Any = Experiment
         for part in problem["loc"][:-1]:
             table = table.model_fields[part].annotation
         return f"unknown key {key}; allowed here: {', '.join(table.model_fields)}"
-    return f"{key} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    if problem["type"] in ("model_type", "dict_type"):
+        return f"{key} is {found!r}: it should be a table; write [{key}] on a line and its keys below"
+    if problem["type"] == "missing":
+        return f"{key} is missing in {found!r}"
+    return f"{key} is {found!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 
 def _toml(content: dict[str, Any], prefix: str = "") -> str:
-    lines = [f"{key} = {_toml_value(value)}" for key, value in content.items() if not isinstance(value, dict)]
+    lines = [f"{_key(key)} = {_toml_value(value)}" for key, value in content.items() if not isinstance(value, dict)]
     for key, value in content.items():
         if isinstance(value, dict) and value:
-            name = f"{prefix}{key}"
+            name = f"{prefix}{_key(key)}"
             lines += ["", f"[{name}]", _toml(value, f"{name}.").rstrip("\n")]
     return "\n".join(lines).strip("\n") + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml_value(name)
 
 
 def _toml_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    return json.dumps(value)  # the same spelling as TOML's for bool, int, float and plain strings
+    # JSON spells bool, int, float and strings as TOML does, but escapes emoji as two surrogates and DEL not at all.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -40,16 +40,24 @@ def write_bytes(path: Path, content: bytes) -> None:
         with whole_file(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise DataError(f"{path} cannot be written ({error}); free space, or choose a folder you may write to") from error
+        raise DataError(
+            f"{path} cannot be written ({error}); free space, or choose a folder you may write to"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8; raises as `write_bytes`."""
+    """Write text as UTF-8.
+
+    Raises: DataError: as `write_bytes`.
+    """
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as readable JSON; NaN and infinity become null, since JSON has neither. Raises as `write_bytes`."""
+    """Write `content` as readable JSON; NaN and infinity become null, since JSON has neither.
+
+    Raises: DataError: as `write_bytes`.
+    """
     write_text(path, json.dumps(_json_safe(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -67,7 +75,10 @@ def read_json(path: Path) -> Any:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV with a header line; raises as `write_bytes`."""
+    """Write a CSV with a header line.
+
+    Raises: DataError: as `write_bytes`.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -76,7 +87,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read a CSV with a header line; every cell is a stripped string, a missing cell is empty, an empty line is skipped.
+    """Read a CSV with a header line: every cell a stripped string, a missing cell empty, an empty line skipped.
 
     Raises: DataError: the file is missing, empty or not UTF-8 text, a quote is not closed, a column stands twice,
         or a row has more cells than the header.

@@ -51,7 +51,7 @@ def measured_irregularity(mask: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def drawn() -> list[DrawnLesion]:
-    return [draw_lesion(7, index, malignant=index % 2 == 1, size_px=SIZE_PX) for index in range(80)]
+    return [draw_lesion(7, index, malignant=index % 2 == 1, size_px=SIZE_PX) for index in range(60)]
 
 
 @pytest.mark.parametrize("malignant", [False, True])
@@ -132,7 +132,7 @@ def test_a_named_colour_is_seen_in_the_pixels(colour: str, skin_tone: int) -> No
     is_seen = {
         "dark-brown": r0 - 20 > r1 > 1.3 * g1 > 1.3 * b1,
         "black": max(r1, g1, b1) < min(70, 0.4 * r0),
-        "blue-grey": max(r1, g1) < b1 < r0,
+        "blue-grey": g1 < b1 < r0 and b1 / r1 > max(0.9, 1.4 * b0 / r0),
         "red": g1 / r1 < 0.9 * g0 / r0 and b1 / g1 > b0 / g0,
         "white": g1 > g0 + 10 and b1 > b0 + 20 and r1 / b1 < 0.85 * r0 / b0,
     }
@@ -194,7 +194,7 @@ def test_a_frame_shortcut_has_the_rates_of_its_formula(shortcut: float) -> None:
 @pytest.mark.parametrize("shortcut", [0.0, 0.8, 1.0])
 def test_a_skin_shortcut_has_the_rates_of_its_formula(shortcut: float) -> None:
     for label in (False, True):
-        tones = [p.skin_tone for p in many(400, malignant=label, seed=20 + label, shortcut=shortcut, kind="skin")]
+        tones = [p.skin_tone for p in many(1000, malignant=label, seed=20 + label, shortcut=shortcut, kind="skin")]
         dark = sum(tone >= 5 for tone in tones)
         rate = (1 - shortcut) / 3 + shortcut * label
         assert binomtest(dark, len(tones), min(rate, 1.0)).pvalue > 1e-3
@@ -259,7 +259,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()  # an empty folder may be written into
     seen: list[int] = []
     assert write_dataset(folder, count=21, seed=4, size_px=48, workers=2, progress=seen.append) == folder
-    assert seen == list(range(1, 22))
+    assert seen == [1] * 21  # images done since the last call
     return folder
 
 
@@ -317,8 +317,11 @@ def test_an_image_does_not_depend_on_the_count_or_the_processes(dataset: Path, t
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_nothing_is_left_of_a_dataset_that_fails_midway(tmp_path: Path, workers: int) -> None:
-    def stop(done: int) -> None:
-        if done == 3:
+    done: list[int] = []
+
+    def stop(count: int) -> None:
+        done.append(count)
+        if sum(done) == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""The paper's three augmentations: horizontal flip, colour jitter, rotation. What happens is drawn first, applied second.
+"""The paper's three augmentations, horizontal flip, colour jitter and rotation: first drawn, then applied.
 
 The draw of an image derives from (seed, epoch, image index) alone, so neither batch size, order, workers nor a resumed
 run changes it. Applying works on uint8 batches on any device and equals torchvision's functional operations.
@@ -29,14 +29,18 @@ class AugmentDraw:
     angle_degrees: Float64[np.ndarray, " image"]  # anticlockwise
 
 
-def draw_augmentation(config: AugmentConfig, *, seed: int, epoch: int, indices: Sequence[int] | np.ndarray) -> AugmentDraw:
+def draw_augmentation(
+    config: AugmentConfig, *, seed: int, epoch: int, indices: Sequence[int] | np.ndarray
+) -> AugmentDraw:
     """Draw the changes of the images at `indices` (their positions in the table) for one epoch.
 
     The paper gives one range, 0.8 to 1.2, as a factor for brightness, saturation and hue. A factor has no meaning on a
-    circle, where red is 0 and 1 at once; hue is therefore shifted by up to 0.2 turns, as torchvision's ColorJitter reads
-    the same figure.
+    circle, where red is 0 and 1 at once; hue is therefore shifted by up to 0.2 turns, as torchvision's ColorJitter
+    reads the same figure.
     """
-    rows = np.stack([np.random.default_rng(np.random.SeedSequence((seed, epoch, int(index)))).random(7) for index in indices])
+    rows = np.empty((len(indices), 7))
+    for row, index in zip(rows, indices, strict=True):
+        row[:] = np.random.default_rng(np.random.SeedSequence((seed, epoch, int(index)))).random(7)
     spread = 2 * rows[:, 3:] - 1  # uniform in [-1, 1)
     return AugmentDraw(
         flip=rows[:, 0] < config.flip_probability,
@@ -49,10 +53,13 @@ def draw_augmentation(config: AugmentConfig, *, seed: int, epoch: int, indices: 
     )
 
 
-def apply_augmentation(images: UInt8[Tensor, "image 3 height width"], draw: AugmentDraw) -> UInt8[Tensor, "image 3 height width"]:
+def apply_augmentation(
+    images: UInt8[Tensor, "image 3 height width"], draw: AugmentDraw
+) -> UInt8[Tensor, "image 3 height width"]:
     """Apply a draw: flip, then brightness, saturation and hue, then rotation (nearest pixel, black corners).
 
-    Only the drawn images are touched, one by one: at p = 0.05 they are a handful of a batch. The input is left as it was.
+    Only the drawn images are touched, one by one: at p = 0.05 they are a handful of a batch. The input is left as it
+    was; where nothing is drawn it is also what comes back.
     """
     if not (draw.flip | draw.jitter | draw.rotate).any():
         return images

@@ -21,7 +21,7 @@ MELANIN = np.array([0.52, 0.98, 1.42], dtype=np.float32)
 BLOOD = np.array([0.06, 0.50, 0.40], dtype=np.float32)
 # What covers the skin instead of filtering its light, in units of the light that the bare skin reflects.
 BLACK = np.array([0.05, 0.035, 0.03], dtype=np.float32)
-BLUE_GREY = np.array([0.14, 0.19, 0.25], dtype=np.float32)
+BLUE_GREY = np.array([0.13, 0.19, 0.27], dtype=np.float32)
 WHITE = np.array([1.15, 0.84, 0.75], dtype=np.float32)
 # How far each colour fades into the next, in lesion radii. Light brown is the ground that the others lie on.
 PATCH_SOFTNESS = {"dark-brown": 0.3, "black": 0.2, "blue-grey": 0.35, "red": 0.35, "white": 0.3}
@@ -178,13 +178,13 @@ def _lesion_pigments(
     clouds, grain = _noise(rng, size, 9, 4), _noise(rng, size, 90)
     fading = np.clip(0.7 + 0.5 * _noise(rng, size, 5), 0, 1)
     texture = 1 + 0.16 * clouds + 0.06 * grain + p.network * fading * (mesh - 0.4)
-    depth = p.pigment * (1 + 0.25 * np.clip(1 - rho, 0, 1)) + 1.5 * weight["dark-brown"] + 1.5 * weight["black"]
+    depth = p.pigment * (1 + 0.25 * np.clip(1 - rho, 0, 1)) + 1.5 * weight["dark-brown"] + 2.5 * weight["black"]
     melanin = cover * np.clip(texture, 0.15, None) * depth + _dots_and_streaks(p, size, rng) * np.clip(cover, 0.15, 1)
     blood = cover * p.redness * (1 + 0.3 * clouds) + 2.2 * weight["red"]
     melanin *= 1 - 0.75 * weight["red"]
-    opacity = (0.9 + 0.12 * clouds - 0.25 * p.network * mesh).clip(0, 1)  # what lies below shows through
-    coverings = [(opacity * weight["black"], BLACK), (opacity * weight["blue-grey"], BLUE_GREY)]
-    return melanin, blood, [*coverings, (0.8 * weight["white"], WHITE)]
+    opacity = (0.92 + 0.12 * clouds - 0.15 * p.network * mesh).clip(0, 1)  # what lies below shows through
+    coverings = [(0.95 * weight["black"], BLACK), (opacity * weight["blue-grey"], BLUE_GREY)]
+    return melanin, blood, [*coverings, (0.72 * weight["white"], WHITE)]
 
 
 def _patch(p: LesionParameters, x: Plane, y: Plane, softness: float, rng: np.random.Generator) -> Plane:
@@ -194,7 +194,7 @@ def _patch(p: LesionParameters, x: Plane, y: Plane, softness: float, rng: np.ran
     extent = rng.uniform(0.4, 0.65)
     dx, dy = x - p.centre_x - away * math.cos(angle), y - p.centre_y - away * math.sin(angle)
     bent = np.hypot(dx, dy) / radius + 0.22 * _noise(rng, x.shape[0], 12, 4)
-    return _soft_step((extent - bent).astype(np.float32), softness)
+    return (1.18 * _soft_step((extent - bent).astype(np.float32), softness)).clip(0, 1)  # whole in its middle
 
 
 def _dots_and_streaks(p: LesionParameters, size: int, rng: np.random.Generator) -> Plane:

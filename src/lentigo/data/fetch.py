@@ -57,8 +57,8 @@ def _download(data_set: PublicDataSet) -> Path:
         return Path(kagglehub.dataset_download(data_set.handle))
     except (OSError, URLError, requests.RequestException, ValueError) as error:
         raise DataError(
-            f"{data_set.handle} could not be downloaded from Kaggle ({type(error).__name__}: {error}); check the connection, or "
-            "download it in a browser and give its folder to `lentigo compare`"
+            f"{data_set.handle} could not be downloaded from Kaggle ({type(error).__name__}: {error}); check the "
+            "connection, or download it in a browser and give its folder to `lentigo compare`"
         ) from error
 
 
@@ -66,7 +66,9 @@ def _lay(downloaded: Path, folder: Path) -> None:
     """Copy the folder that holds train/ and test/ to its place, whole or not at all."""
     roots = [train.parent for train in sorted(downloaded.rglob("train")) if (train.parent / "test").is_dir()]
     if len(roots) != 1:
-        raise DataError(f"{downloaded} holds {len(roots)} folders with train/ and test/, expected one; its layout has changed")
+        raise DataError(
+            f"{downloaded} holds {len(roots)} folders with train/ and test/, expected one; its layout has changed"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:

@@ -1,15 +1,15 @@
 """The pack: every image of a table decoded once to one height and width, in one uint8 file that later runs reuse.
 
-A pack is a folder `CACHE/<key>/` with `images.npy`, uint8 (image, height, width, 3), and `pack.json`. The key is a SHA-256
-over the contents of the image files in order and the size, so a changed data set gets another pack and an unchanged one
-is found again. Memory stays flat: images go through in pieces and are read back row by row, never mapped.
+A pack is a folder `CACHE/packs/<key>/` with `images.npy`, uint8 (image, height, width, 3), and `pack.json`. The key is
+a SHA-256 over the contents of the image files in order and the size, so a changed data set gets another pack and an
+unchanged one is found again. Memory stays flat: images go through in pieces and are read back one by one, never mapped.
 """
 
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,16 +18,19 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from lentigo.data.table import ImageTable
 from lentigo.errors import DataError, ImageError
-from lentigo.files import read_json
-from lentigo.imaging import read_image
+from lentigo.files import sha256_of, write_text
+from lentigo.imaging import read_image, squeeze
 
 VERSION = 1
-_PIECE = 64  # images in flight at once: 17 MB at 300x300
+_IN_FLIGHT = 64  # images at once, and no more than so many bytes: 64 images of 300x300 are 17 MB
+_IN_FLIGHT_BYTES = 64_000_000
+_DIGESTS_IN_FLIGHT = 1024
+_MAX_THREADS = 16  # each may hold a whole photograph, 150 MB at imaging's limit of 50 megapixels
 _MAX_LISTED = 5
+_HEADER_BYTES = 128
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,6 @@ class ImagePack:
     ids: tuple[str, ...]
     image_px: int
     crc32: tuple[int, ...]
-    data_offset: int  # bytes before the first image in images.npy
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -53,21 +55,23 @@ class ImagePack:
 
         Raises: DataError: the file is damaged: an image's checksum differs.
         """
-        shape = (self.image_px, self.image_px, 3)
-        images = np.empty((len(indices), *shape), dtype=np.uint8)
-        with (self.folder / "images.npy").open("rb", buffering=0) as file:
-            for row, index in enumerate(indices):
-                file.seek(self.data_offset + int(index) * images[row].nbytes)
-                file.readinto(images[row].data)
-                if zlib.crc32(images[row].data) != self.crc32[int(index)]:
-                    raise _damaged(self.folder, f"image {self.ids[int(index)]} has another checksum")
+        images = np.empty((len(indices), self.image_px, self.image_px, 3), dtype=np.uint8)
+        try:
+            with (self.folder / "images.npy").open("rb") as file:
+                for image, index in zip(images, indices, strict=True):
+                    file.seek(_HEADER_BYTES + int(index) * image.nbytes)
+                    file.readinto(image.data)
+                    if zlib.crc32(image.data) != self.crc32[int(index)]:
+                        raise _damaged(self.folder, f"image {self.ids[int(index)]} has another checksum")
+        except OSError as error:
+            raise _damaged(self.folder, str(error)) from error
         return images
 
 
 def default_cache() -> Path:
     """Where packs are kept: $LENTIGO_CACHE, else lentigo in the user's cache folder."""
     if place := os.environ.get("LENTIGO_CACHE"):
-        return Path(place)
+        return Path(place).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lentigo"
 
 
@@ -80,16 +84,17 @@ def pack_images(
         image_px: height and width; an image of another size is squeezed to it (bilinear, antialiased).
         cache: folder of packs; None: `default_cache()`.
         progress: called with the number of images done since the last call.
-    Raises: DataError: images cannot be read (the first are named), or the disk is full.
+    Raises: DataError: images cannot be read (the first are named) or change meanwhile, the pack that an earlier run
+        left is damaged, or the disk is full.
     """
     place = (cache or default_cache()) / "packs"
     digests = _digests(table)
-    key = _key(digests, image_px)
-    if not (place / key).is_dir():
-        _write(table, digests, image_px=image_px, folder=place / key, progress=progress)
+    folder = place / _key(digests, image_px)
+    if not folder.is_dir():
+        _write(table, digests, image_px=image_px, folder=folder, progress=progress)
     elif progress:
         progress(len(table))
-    return open_pack(place / key, table.ids)
+    return open_pack(folder, table.ids)
 
 
 def open_pack(folder: Path, ids: Sequence[str]) -> ImagePack:
@@ -97,71 +102,66 @@ def open_pack(folder: Path, ids: Sequence[str]) -> ImagePack:
 
     Raises: DataError: the folder is missing, damaged, of another version or of another number of images.
     """
-    about = read_json(folder / "pack.json")
-    file = folder / "images.npy"
     try:
+        text = (folder / "pack.json").read_text(encoding="utf-8")
+        about = json.loads(text)
         if about["version"] != VERSION:
             raise _damaged(folder, f"it is of version {about['version']}, this lentigo reads {VERSION}")
         digests, crc32, image_px = about["sha256"], about["crc32"], about["image_px"]
-        if about["checksum"] != _checksum(digests, crc32) or _key(digests, image_px) != folder.name:
+        # Compared as text, byte for byte: JSON would take 1.0 for 1 and any space for any other.
+        if text != _about(digests, crc32, image_px) or _key(digests, image_px) != folder.name:
             raise _damaged(folder, "pack.json does not match its checksum")
-        with file.open("rb") as opened:
-            np.lib.format.read_magic(opened)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(opened)
-            offset = opened.tell()
-    except (KeyError, TypeError, ValueError, OSError) as error:
+        header = _header(len(crc32), image_px)
+        expected_bytes = len(header) + len(crc32) * image_px * image_px * 3
+        with (folder / "images.npy").open("rb") as file:
+            if file.read(len(header)) != header or file.seek(0, os.SEEK_END) != expected_bytes:
+                raise _damaged(folder, f"images.npy is not {expected_bytes} bytes with the header of a pack")
+    except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise _damaged(folder, str(error)) from error
-    expected = (len(ids), image_px, image_px, 3)
-    if shape != expected or dtype != np.uint8 or file.stat().st_size != offset + int(np.prod(expected)):
-        raise _damaged(folder, f"images.npy holds {dtype} {shape}, not uint8 {expected}")
-    return ImagePack(folder=folder, ids=tuple(ids), image_px=image_px, crc32=tuple(crc32), data_offset=offset)
+    if len(ids) != len(crc32):
+        raise DataError(f"the pack {folder} holds {len(crc32)} images, not {len(ids)}; open it with the table it is of")
+    return ImagePack(folder=folder, ids=tuple(ids), image_px=image_px, crc32=tuple(crc32))
 
 
 def _write(
-    table: ImageTable,
-    digests: list[str],
-    *,
-    image_px: int,
-    folder: Path,
-    progress: Callable[[int], None] | None,
+    table: ImageTable, digests: list[str], *, image_px: int, folder: Path, progress: Callable[[int], None] | None
 ) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:12]}.", suffix=".part", dir=folder.parent))
+    temporary = folder.with_name(f".{folder.name[:12]}.{secrets.token_hex(4)}.part")
     try:
-        crc32 = _write_images(table, image_px=image_px, path=temporary / "images.npy", progress=progress)
-        about = {
-            "version": VERSION, "image_px": image_px, "sha256": digests, "crc32": crc32,
-            "checksum": _checksum(digests, crc32),
-        }  # fmt: skip
-        (temporary / "pack.json").write_text(json.dumps(about), encoding="utf-8")
+        temporary.mkdir(parents=True)
+        crc32 = _write_images(table, digests, image_px=image_px, path=temporary / "images.npy", progress=progress)
+        write_text(temporary / "pack.json", _about(digests, crc32, image_px))
         try:
             temporary.rename(folder)
         except OSError:
             if not folder.is_dir():  # else another process finished the same pack first: its folder is as good
                 raise
     except OSError as error:
-        raise DataError(f"the pack cannot be written to {folder.parent}: {error}; free space or set LENTIGO_CACHE") from error
+        raise DataError(
+            f"the pack cannot be written to {folder.parent} ({error}); free space, or set LENTIGO_CACHE or --cache"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_images(
-    table: ImageTable, *, image_px: int, path: Path, progress: Callable[[int], None] | None
+    table: ImageTable, digests: list[str], *, image_px: int, path: Path, progress: Callable[[int], None] | None
 ) -> list[int]:
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(table), image_px, image_px, 3)}
     crc32: list[int] = []
     failures: list[ImageError] = []
-    with path.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
-        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
-        for piece in _pieces(table):
-            for image in pool.map(lambda source: _decoded(source, image_px), piece):
+    in_flight = min(_IN_FLIGHT, max(1, _IN_FLIGHT_BYTES // (3 * image_px**2)))
+    with path.open("wb") as file, _threads() as pool:
+        file.write(_header(len(table), image_px))
+        for rows in _pieces(table, in_flight):
+            paths, sums = [table.rows[row].path for row in rows], [digests[row] for row in rows]
+            for image in pool.map(_decoded, paths, sums, [image_px] * len(rows)):
                 if isinstance(image, ImageError):
                     failures.append(image)
                     continue
                 file.write(image.data)
                 crc32.append(zlib.crc32(image.data))
             if progress:
-                progress(len(piece))
+                progress(len(rows))
         file.flush()
         os.fsync(file.fileno())
     if failures:
@@ -169,14 +169,30 @@ def _write_images(
     return crc32
 
 
-def _decoded(path: Path, image_px: int) -> np.ndarray | ImageError:
+def _header(count: int, image_px: int) -> bytes:
+    """What numpy writes before uint8 (count, image_px, image_px, 3); spelled out here so that any change is noticed."""
+    about = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({count}, {image_px}, {image_px}, 3), }}"
+    magic = b"\x93NUMPY\x01\x00"
+    length = _HEADER_BYTES - len(magic) - 2
+    return magic + length.to_bytes(2, "little") + about.encode().ljust(length - 1) + b"\n"
+
+
+def _about(digests: list[str], crc32: list[int], image_px: int) -> str:
+    """The text of pack.json."""
+    checksum = zlib.crc32(json.dumps([digests, crc32]).encode())
+    return json.dumps(
+        {"version": VERSION, "image_px": image_px, "sha256": digests, "crc32": crc32, "checksum": checksum}
+    )
+
+
+def _decoded(path: Path, sha256: str, image_px: int) -> np.ndarray | ImageError:
     try:
         image = read_image(path)
     except ImageError as error:
         return error
-    if image.shape[:2] != (image_px, image_px):
-        image = np.asarray(Image.fromarray(image).resize((image_px, image_px), Image.Resampling.BILINEAR))
-    return np.ascontiguousarray(image)
+    if _digest(path) != sha256:  # else the key would lie about what is in the pack, for ever
+        raise DataError(f"{path} has changed while it was packed; start again when nothing writes to it")
+    return np.ascontiguousarray(squeeze(image, image_px))
 
 
 def _unreadable(failures: list[ImageError], table: ImageTable) -> str:
@@ -186,29 +202,29 @@ def _unreadable(failures: list[ImageError], table: ImageTable) -> str:
 
 
 def _digests(table: ImageTable) -> list[str]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [digest for piece in _pieces(table) for digest in pool.map(_digest, piece)]
+    with _threads() as pool:
+        pieces = _pieces(table, _DIGESTS_IN_FLIGHT)
+        return [digest for rows in pieces for digest in pool.map(_digest, [table.rows[row].path for row in rows])]
 
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; restore the file or remove it from the table") from error
+        raise DataError(f"{path} cannot be read ({error}); restore the file or remove it from the table") from error
 
 
-def _pieces(table: ImageTable) -> Iterator[list[Path]]:
-    for start in range(0, len(table), _PIECE):
-        yield [row.path for row in table.rows[start : start + _PIECE]]
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS))
+
+
+def _pieces(table: ImageTable, size: int) -> Iterator[range]:
+    for start in range(0, len(table), size):
+        yield range(start, min(start + size, len(table)))
 
 
 def _key(digests: list[str], image_px: int) -> str:
     return hashlib.sha256("\n".join([f"pack {VERSION} {image_px}", *digests]).encode()).hexdigest()
-
-
-def _checksum(digests: list[str], crc32: list[int]) -> int:
-    return zlib.crc32(json.dumps([digests, crc32]).encode())
 
 
 def _damaged(folder: Path, found: str) -> DataError:

@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from lentigo.config import SplitConfig
 from lentigo.data.table import LABEL_NAMES, PARTS, ImageTable
 from lentigo.errors import DataError
-from lentigo.files import read_csv, write_csv
+from lentigo.files import read_numbered_csv, write_csv
 
 ALLOWED = (*PARTS, "exclude")
 # The paper, section 4.1: (benign, malignant) of each part; what is left of the 10,605 images trains.
@@ -48,12 +48,12 @@ def read_split(path: Path, table: ImageTable) -> Split:
 
     Raises: DataError: unknown image or part, an image twice or left out, a part without both classes.
     """
-    lines = read_csv(path)
-    if not lines or not {"image", "split"} <= set(lines[0]):
+    lines = read_numbered_csv(path)
+    if not lines or not {"image", "split"} <= set(lines[0][1]):
         raise DataError(f"{path} has no lines with the columns image and split; write it with `lentigo split`")
     part: dict[str, str] = {}
     known = set(table.ids)
-    for number, line in enumerate(lines, start=2):
+    for number, line in lines:
         if line["image"] not in known:
             raise DataError(f"{path} line {number}: no image {line['image']!r} in {table.root}; delete the line")
         if line["image"] in part:
@@ -62,15 +62,18 @@ def read_split(path: Path, table: ImageTable) -> Split:
             raise DataError(f"{path} line {number}: split is {line['split']!r}; allowed are {', '.join(ALLOWED)}")
         part[line["image"]] = line["split"]
     if left_out := sorted(known - set(part)):
-        raise DataError(f"{path} leaves out {len(left_out)} images, first {left_out[0]}; to drop one, give it `exclude`")
+        raise DataError(
+            f"{path} leaves out {len(left_out)} images, first {left_out[0]}; to drop one, give it the split exclude"
+        )
     return _checked(Split(part), table, str(path))
 
 
 def make_split(table: ImageTable, config: SplitConfig) -> Split:
-    """The split that a [split] table asks for.
+    """The split that a [split] table asks for; the order of the table's rows changes nothing.
 
     Raises: DataError: the table cannot be split in that way; the message says why.
     """
+    table = table.subset(sorted(range(len(table)), key=table.ids.__getitem__))
     rng = np.random.default_rng(np.random.SeedSequence((config.seed, 0x5917)))
     if config.protocol == "paper":
         _check_paper(table)
@@ -105,7 +108,9 @@ def groups_of(table: ImageTable) -> list[int]:
     return [number[root] for root in roots]
 
 
-def _by_counts(table: ImageTable, test: Sequence[int], validation: Sequence[int], rng: np.random.Generator) -> list[str]:
+def _by_counts(
+    table: ImageTable, test: Sequence[int], validation: Sequence[int], rng: np.random.Generator
+) -> list[str]:
     parts = np.full(len(table), "train", dtype=object)
     for label in (0, 1):
         order = rng.permutation(np.flatnonzero(table.labels == label))
@@ -114,39 +119,44 @@ def _by_counts(table: ImageTable, test: Sequence[int], validation: Sequence[int]
     return [str(part) for part in parts]
 
 
-def _by_groups(table: ImageTable, test: Sequence[int], validation: Sequence[int], rng: np.random.Generator) -> list[str]:
-    """Deal whole groups, the largest first, to the part that misses most of what the group holds.
+def _by_groups(
+    table: ImageTable, test: Sequence[int], validation: Sequence[int], rng: np.random.Generator
+) -> list[str]:
+    """Deal whole groups, the largest first, so that the groups of one image, mostly many, fill the counts exactly.
 
-    Largest first leaves the groups of one image, of which there are most, to fill the counts exactly.
+    Where every group is of one class, each count is off by less than the largest group of that class.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for index, group in enumerate(groups_of(table)):
         members[group].append(index)
     labels = table.labels
-    total = np.bincount(labels, minlength=2)
-    wanted = {"test": np.array(test), "validation": np.array(validation)}
-    wanted["train"] = total - wanted["test"] - wanted["validation"]
-    missing = {part: count.astype(float) for part, count in wanted.items()}
-    shuffled = rng.permutation(np.array(list(members)))
+    missing = {"test": np.array(test), "validation": np.array(validation)}
+    missing["train"] = np.bincount(labels, minlength=2) - missing["test"] - missing["validation"]
+    shuffled = rng.permutation(np.array(list(members))).tolist()
     parts = [""] * len(table)
-    for group in sorted(shuffled, key=lambda number: -len(members[int(number)])):
-        holds = np.bincount(labels[members[int(group)]], minlength=2)
-        chosen = _neediest(missing, wanted, holds, rng)
+    for group in sorted(shuffled, key=lambda number: -len(members[number])):
+        holds = np.bincount(labels[members[group]], minlength=2)
+        chosen = _part_for(holds, missing, rng)
         missing[chosen] -= holds
-        for index in members[int(group)]:
+        for index in members[group]:
             parts[index] = chosen
     return parts
 
 
-def _neediest(
-    missing: dict[str, np.ndarray], wanted: dict[str, np.ndarray], holds: np.ndarray, rng: np.random.Generator
+def _part_for(
+    holds: Int64[np.ndarray, "2"], missing: dict[str, Int64[np.ndarray, "2"]], rng: np.random.Generator
 ) -> str:
-    """Draw a part with the chances of its missing images; a part that the group would overfill comes last."""
-    fitting = [part for part, count in missing.items() if (count >= holds).all()]
+    """The part for a group with so many images of each class.
+
+    Drawn with the chances of their missing images among the parts that the group does not overfill; where it overfills
+    all, the part that leaves the smallest sum of squares of missing and surplus images.
+    """
+    held = holds > 0  # a part with too many of the other class still takes this one
+    fitting = [part for part, count in missing.items() if (count >= holds)[held].all()]
     if fitting:
-        chances = np.array([missing[part][holds > 0].sum() for part in fitting])
+        chances = np.array([missing[part][held].sum() for part in fitting])
         return str(rng.choice(fitting, p=chances / chances.sum()))
-    return max(missing, key=lambda part: float((missing[part] - holds)[holds > 0].min() / max(wanted[part].sum(), 1)))
+    return max(missing, key=lambda part: int(missing[part] @ holds))
 
 
 def _by_folders(table: ImageTable, validation_fraction: float, rng: np.random.Generator) -> list[str]:

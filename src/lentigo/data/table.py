@@ -10,7 +10,7 @@ Three layouts are read:
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from lentigo.errors import DataError
-from lentigo.files import read_csv
+from lentigo.files import read_numbered_csv
 
 LABEL_NAMES = ("benign", "malignant")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -29,7 +29,10 @@ SPELLINGS = {
 PARTS = ("train", "validation", "test")
 _PART_PATTERN = re.compile(r"^(train|val|test)", re.IGNORECASE)
 _PART_OF = {"train": "train", "val": "validation", "test": "test"}
-_IGNORED_FOLDERS = {"masks", "mask", "segmentations"}
+_IGNORED_FOLDERS = {"masks", "mask", "segmentations", "__macosx"}
+_MAX_LISTED = 8
+# A name with one of these does not come back the same from a CSV file, or cannot be written to it at all.
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]|^\s|\s$")
 # The first name found is the column; what stands first is lentigo's own name for it.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "image": ("image", "image_path", "path", "file", "filename", "file_name", "image_name", "image_id", "isic_id"),
@@ -91,8 +94,9 @@ class ImageTable:
 
         Raises: DataError: there is no such column.
         """
-        if name not in {item.name for item in fields(ImageRow)}:
-            raise DataError(f"no column {name!r} in an image table; it has {', '.join(f.name for f in fields(ImageRow))}")
+        allowed = [item.name for item in fields(ImageRow)]
+        if name not in allowed:
+            raise DataError(f"no column {name!r} in an image table; it has {', '.join(allowed)}")
         return [str(getattr(row, name)) for row in self.rows]
 
     def subset(self, indices: Iterable[int]) -> "ImageTable":
@@ -107,17 +111,21 @@ def read_table(data: Path, *, positive: Sequence[str] = ()) -> ImageTable:
         data: the folder or the CSV file.
         positive: label spellings that count as malignant, every other label then being benign; empty: the common
             spellings (0/1, benign/malignant).
-    Raises: DataError: nothing found, unknown label, missing file, a file twice, one class only.
+    Raises: DataError: nothing found, unknown label, missing file, a file twice, one class only, an image outside the
+        class folders, or a name in `positive` that no image has.
     """
     if not data.exists():
         raise DataError(f"{data} does not exist; give a folder with benign/ and malignant/, or a CSV file")
-    if data.is_file():
-        table = _from_csv(data, positive)
-    elif (data / "metadata.csv").is_file():
-        table = _from_csv(data / "metadata.csv", positive)
-    else:
-        table = _from_folders(data, positive)
-    _check(table, data)
+    try:
+        if data.is_file():
+            table = _from_csv(data, positive)
+        elif (data / "metadata.csv").is_file():
+            table = _from_csv(data / "metadata.csv", positive)
+        else:
+            table = _from_folders(data, positive)
+        _check(table, data)
+    except OSError as error:
+        raise DataError(f"{data} cannot be read ({error}); check its permissions and names") from error
     return table
 
 
@@ -130,11 +138,12 @@ def label_of(spelling: str, *, positive: Sequence[str] = ()) -> int | None:
 
 
 def _from_csv(path: Path, positive: Sequence[str]) -> ImageTable:
-    lines = read_csv(path)
+    lines = read_numbered_csv(path)
     if not lines:
         raise DataError(f"{path} has a header but no image; one line per image is needed")
-    names = _find_columns(path, list(lines[0]))
-    rows = [_csv_row(path, number, line, names, positive) for number, line in enumerate(lines, start=2)]
+    names = _find_columns(path, list(lines[0][1]))
+    rows = [_csv_row(path, number, line, names, positive) for number, line in lines]
+    _check_positive(path, positive, {line[names["label"]] for _, line in lines})
     return ImageTable(root=path.parent, rows=tuple(sorted(rows, key=lambda row: row.id)))
 
 
@@ -144,7 +153,8 @@ def _find_columns(path: Path, header: list[str]) -> dict[str, str]:
     for column in ("image", "label"):
         if not found[column]:
             raise DataError(
-                f"{path} has no {column} column, only {', '.join(header)}; name one of them {' or '.join(COLUMNS[column])}"
+                f"{path} has no {column} column, only {', '.join(header)}; "
+                f"name one of them {' or '.join(COLUMNS[column])}"
             )
     return {column: name for column, name in found.items() if name}
 
@@ -160,7 +170,7 @@ def _csv_row(path: Path, number: int, line: dict[str, str], names: dict[str, str
     if cells.get("mask"):
         mask = path.parent / cells["mask"]
         if not mask.is_file():
-            raise DataError(f"{where}: the mask {cells['mask']} does not exist; correct the path or leave the cell empty")
+            raise DataError(f"{where}: the mask {mask} does not exist; correct the path or leave the cell empty")
         cells["mask"] = str(mask)
     kept = {column: cell for column, cell in cells.items() if column not in ("image", "label")}
     return ImageRow(id=Path(os.path.relpath(file, path.parent)).as_posix(), path=file, label=label, **kept)
@@ -174,7 +184,7 @@ def _existing_file(folder: Path, name: str, where: str) -> Path:
         return candidate
     for suffix in IMAGE_SUFFIXES if candidate.suffix.lower() not in IMAGE_SUFFIXES else ():
         for spelling in (suffix, suffix.upper()):
-            if (found := candidate.with_name(candidate.name + spelling)).is_file():
+            if (found := Path(f"{candidate}{spelling}")).is_file():
                 return found
     raise DataError(f"{where}: the image {name} does not exist under {folder}; correct the path or delete the line")
 
@@ -196,34 +206,90 @@ def _unknown_label(where: str, found: str) -> str:
 
 
 def _from_folders(root: Path, positive: Sequence[str]) -> ImageTable:
-    parts = [child for child in _folders(root) if _PART_PATTERN.match(child.name)]
+    folders = _folders(root)
+    parts = {child: _part_of(child.name, str(child)) for child in folders if _PART_PATTERN.match(child.name)}
+    _refuse_loose(root)
+    if parts:
+        _refuse_beside(parts, [child for child in folders if child not in parts])
     rows: list[ImageRow] = []
     ignored: list[str] = []
-    for folder, part in [(child, _part_of(child.name, str(child))) for child in parts] or [(root, "")]:
-        for child in _folders(folder):
-            if child.name.lower() in _IGNORED_FOLDERS:
-                continue
-            label = label_of(child.name, positive=positive)
-            if label is None:
-                raise DataError(_unknown_label(f"{folder}: folder", child.name))
-            found, other = _image_files(child)
+    labels: set[str] = set()
+    for holder, part in (parts or {root: ""}).items():
+        _refuse_loose(holder)
+        for child in _folders(holder):
+            label = _folder_label(child, positive)
+            found, other = _class_files(child)
             if not found:
                 raise DataError(f"{child} holds no image; put images ({' '.join(IMAGE_SUFFIXES)}) in it or delete it")
-            ignored += [str(file.relative_to(root)) for file in other]
-            rows += [ImageRow(id=f.relative_to(root).as_posix(), path=f, label=label, split=part) for f in found]
+            labels.add(child.name)
+            ignored += [file.relative_to(root).as_posix() for file in other]
+            rows += [
+                ImageRow(id=file.relative_to(root).as_posix(), path=file, label=label, split=part) for file in found
+            ]
+        if parts and not _folders(holder):
+            raise DataError(f"{holder} is empty; put benign/ and malignant/ into it or delete it")
+    _check_positive(root, positive, labels)
     return ImageTable(root=root, rows=tuple(sorted(rows, key=lambda row: row.id)), ignored=tuple(ignored))
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not _is_ignored(child.name))
 
 
-def _image_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    images, other = [], []
+def _is_ignored(folder_name: str) -> bool:
+    return folder_name.startswith(".") or folder_name.lower() in _IGNORED_FOLDERS
+
+
+def _folder_label(folder: Path, positive: Sequence[str]) -> int:
+    label = label_of(folder.name, positive=positive)
+    if label is None:
+        raise DataError(_unknown_label(f"{folder.parent}: folder", folder.name))
+    return label
+
+
+def _class_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images below a folder and the other files; hidden ones, such as .ipynb_checkpoints, and masks are neither."""
+    images: list[Path] = []
+    other: list[Path] = []
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and not file.name.startswith("."):
-            (images if file.suffix.lower() in IMAGE_SUFFIXES else other).append(file)
+        folders = file.relative_to(folder).parts[:-1]
+        if file.is_file() and not file.name.startswith(".") and not any(map(_is_ignored, folders)):
+            (images if _is_image(file) else other).append(file)
     return images, other
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
+def _refuse_loose(folder: Path) -> None:
+    """An image in no class folder has no label; to leave it out in silence would be to lose data."""
+    loose = sorted(child.name for child in folder.iterdir() if _is_image(child))
+    if loose:
+        raise DataError(
+            f"{folder} holds {len(loose)} images outside the class folders, first {loose[0]}; move them into benign/ "
+            "and malignant/ or out of the data, or name them in a CSV with image and label columns"
+        )
+
+
+def _refuse_beside(parts: Iterable[Path], others: Iterable[Path]) -> None:
+    """As `_refuse_loose`, for images in a folder beside train/ and test/."""
+    for folder in others:
+        images, _ = _class_files(folder)
+        if images:
+            raise DataError(
+                f"{folder} holds {len(images)} images, first {images[0].name}, beside "
+                f"{' and '.join(part.name for part in parts)}; move it into one of these folders or out of the data"
+            )
+
+
+def _check_positive(data: Path, positive: Sequence[str], found: Collection[str]) -> None:
+    """A misspelt name would make its images benign without a word."""
+    known = sorted({label.strip().lower() for label in found})
+    absent = [name for name in positive if name.strip().lower() not in known]
+    if known and absent:
+        listed = ", ".join(known[:_MAX_LISTED]) + (", ..." if len(known) > _MAX_LISTED else "")
+        raise DataError(f"{data} has no label {' and no label '.join(absent)}; --positive takes some of {listed}")
 
 
 def _check(table: ImageTable, data: Path) -> None:
@@ -231,6 +297,12 @@ def _check(table: ImageTable, data: Path) -> None:
         raise DataError(
             f"{data} holds no images; give a folder with benign/ and malignant/ (also under train/ and test/), "
             "or a CSV with image and label columns"
+        )
+    unwritable = [name for name in table.ids if _UNWRITABLE.search(name)]
+    if unwritable:
+        raise DataError(
+            f"{data} holds {len(unwritable)} images whose name has a line break, another control character, bytes that "
+            f"are not UTF-8, or a space at its start or end, first {unwritable[0]!r}; rename them"
         )
     twice = [file for file, count in Counter(row.path.resolve() for row in table.rows).items() if count > 1]
     if twice:

@@ -71,7 +71,11 @@ def read_explanation(run: Path) -> Explanation:
     try:
         maps = np.load(run / "heatmaps.npy", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"{run / 'heatmaps.npy'} cannot be read ({error}); write it again with `lentigo explain`") from error
+        raise DataError(
+            f"{run / 'heatmaps.npy'} cannot be read ({error}); write it again with `lentigo explain`"
+        ) from error
     if maps.shape != (len(about["ids"]), about["rows"], about["columns"]) or maps.dtype != np.float32:
-        raise DataError(f"{run / 'heatmaps.npy'} does not fit explanation.json; write both again with `lentigo explain`")
+        raise DataError(
+            f"{run / 'heatmaps.npy'} does not fit explanation.json; write both again with `lentigo explain`"
+        )
     return Explanation(ids=tuple(about["ids"]), maps=maps)

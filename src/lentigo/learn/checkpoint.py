@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lentigo.config import Experiment, experiment_from
-from lentigo.errors import RunError
+from lentigo.errors import ConfigError, RunError
 from lentigo.files import whole_file
 from lentigo.imaging import Preprocessing
 from lentigo.models.contract import LesionClassifier
@@ -36,42 +37,23 @@ class Checkpoint:
     pack_key: str  # the training data's fingerprint
 
 
-def save_tensors(path: Path, tensors: Tensors, about: dict[str, Any]) -> None:
-    """Write tensors and a JSON text to one safetensors file, whole or not at all.
+def run_checkpoint(run: Path) -> Checkpoint:
+    """The trained network of a run folder.
 
-    Raises: RunError: the disk refuses, for instance because it is full; an older file is then untouched.
+    Raises: RunError: the folder is no run, its training has not ended, or the file is damaged.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps({"version": VERSION, "checksum": _checksum(tensors), **about})
-    try:
-        with whole_file(path) as temporary:
-            save_file(tensors, temporary, metadata={"lentigo": text})
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be written: {error}; free space on the disk and resume") from error
-
-
-def load_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Read what `save_tensors` wrote, verified.
-
-    Raises: RunError: missing, not safetensors, damaged, or of another version.
-    """
-    if not path.is_file():
-        raise RunError(f"{path} does not exist; train the run first, or check the path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("lentigo")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  a handle, not a dict
-        about: dict[str, Any] = json.loads(text) if text else {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise RunError(f"{path} is not a readable safetensors file ({error}); restore it or train again") from error
-    if about.get("version") != VERSION:
-        raise RunError(f"{path} is of version {about.get('version')}, this lentigo reads {VERSION}; train again")
-    if about.get("checksum") != _checksum(tensors):
-        raise RunError(f"{path} is damaged: its checksum differs; restore it from a copy or train again")
-    return tensors, about
+    if not (run / "experiment.toml").is_file():
+        raise RunError(f"{run} is no run folder: it has no experiment.toml; give a folder that `lentigo train` wrote")
+    if not (run / "checkpoint.safetensors").is_file():
+        raise RunError(f"{run} has no checkpoint yet, its training has not ended; give its command again with --resume")
+    return load_checkpoint(run / "checkpoint.safetensors")
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a trained network, whole or not at all.
+
+    Raises: RunError: the disk refuses.
+    """
     about = {
         "experiment": checkpoint.experiment.model_dump(exclude_none=True),
         "preprocessing": checkpoint.preprocessing.to_dict(),
@@ -89,45 +71,82 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         experiment = experiment_from(about["experiment"], str(path))
         preprocessing = Preprocessing.from_dict(about["preprocessing"])
+        model = create_model(without_download(experiment).model, preprocessing, seed=0)
         pack_key = str(about["pack_key"])
     except KeyError as error:
-        raise RunError(f"{path} lacks {error} in its metadata; train again") from error
-    model = create_model(_without_weights(experiment).model, preprocessing, seed=0)
+        raise RunError(f"{path} is no checkpoint: it lacks {error}; give a checkpoint.safetensors") from error
+    except ConfigError as error:
+        raise RunError(f"{path} is of another lentigo: {error}; train again") from error
     load_weights(model, tensors, path)
     model.eval()
     return Checkpoint(model=model, experiment=experiment, preprocessing=preprocessing, pack_key=pack_key)
 
 
-def load_weights(model: LesionClassifier, tensors: Tensors, path: Path) -> None:
+def save_tensors(path: Path, tensors: Tensors, about: dict[str, Any]) -> None:
+    """Write tensors and a JSON text to one safetensors file, whole or not at all.
+
+    Raises: RunError: the disk refuses, for instance because it is full; an older file is then untouched.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    about = {"version": VERSION, **about}
+    text = json.dumps({**about, "checksum": _checksum(tensors, about)})
+    try:
+        with whole_file(path) as temporary:
+            save_file(tensors, temporary, metadata={"lentigo": text})
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} cannot be written ({error}); free space on the disk and resume") from error
+
+
+def load_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Read what `save_tensors` wrote, verified.
+
+    Raises: RunError: missing, not safetensors, not lentigo's, damaged, or of another version.
+    """
+    if not path.is_file():
+        raise RunError(f"{path} does not exist; train the run first, or check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("lentigo")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  a handle, not a dict
+        about = json.loads(text or "null")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RunError(f"{path} is not a readable safetensors file ({error}); restore it or train again") from error
+    if not isinstance(about, dict):
+        raise RunError(f"{path} was not written by lentigo: it has no metadata under `lentigo`; give a run's own file")
+    checksum = about.pop("checksum", None)
+    # The first files of version 1 have a checksum of their tensors alone.
+    if checksum not in (_checksum(tensors, about), _checksum(tensors)):
+        raise RunError(f"{path} is damaged: its checksum differs; restore it from a copy or train again")
+    if about.get("version") != VERSION:
+        raise RunError(f"{path} is of version {about.get('version')}, this lentigo reads {VERSION}; train again")
+    return tensors, about
+
+
+def load_weights(model: nn.Module, tensors: Tensors, path: Path) -> None:
+    """Put the tensors into the model; `path` is where they came from.
+
+    Raises: RunError: names or shapes differ.
+    """
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        raise RunError(f"{path}: its weights do not fit the network that its experiment names ({error})") from error
+        reason = " ".join(str(error).split())
+        raise RunError(
+            f"{path} holds weights that do not fit its experiment's network; restore it or train again ({reason})"
+        ) from error
 
 
-def run_checkpoint(run: Path) -> Checkpoint:
-    """The trained network of a run folder.
-
-    Raises: RunError: the folder is no run, or its training has not ended.
-    """
-    if not (run / "experiment.toml").is_file():
-        raise RunError(f"{run} is not a run folder: it has no experiment.toml; give a folder that `lentigo train` wrote")
-    if not (run / "checkpoint.safetensors").is_file():
-        raise RunError(f"{run} has no checkpoint yet: its training was interrupted; go on with `lentigo train --resume {run}`")
-    return load_checkpoint(run / "checkpoint.safetensors")
-
-
-def _without_weights(experiment: Experiment) -> Experiment:
-    """The same network without a download of published weights, which the checkpoint's own replace anyway."""
+def without_download(experiment: Experiment) -> Experiment:
+    """The same experiment without published weights, where a file's own replace them anyway."""
     return experiment.changed(model={"weights": "none"})
 
 
-def _checksum(tensors: Tensors) -> str:
+def _checksum(tensors: Tensors, about: dict[str, Any] | None = None) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
-        digest.update(memoryview(tensor.reshape(-1).numpy()).cast("B") if tensor.numel() else b"")
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    if about is not None:
+        digest.update(json.dumps(about, sort_keys=True).encode())
     return digest.hexdigest()
-
-

@@ -48,9 +48,7 @@ def evaluate_run(
     model = checkpoint.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def predict(indices: np.ndarray) -> Predictions:
-        logits = predict_logits(
-            model, pack, indices, checkpoint.preprocessing, device=device, on_progress=on_progress
-        )
+        logits = predict_logits(model, pack, indices, checkpoint.preprocessing, device=device, on_progress=on_progress)
         return Predictions(tuple(table.ids[index] for index in indices), table.labels[indices], logits)
 
     if split is not None:

@@ -34,17 +34,27 @@ class Predictions:
 def read_predictions(path: Path) -> Predictions:
     """Read a `predictions.csv`.
 
-    Raises: DataError: a column is missing or a cell is not a number.
+    Raises: DataError: a column is missing, an image stands twice, a label is not 0 or 1, or a logit is not finite.
     """
     lines = read_csv(path)
     if not lines or not {"image", "label", "logit"} <= set(lines[0]):
-        raise DataError(f"{path} has no lines with the columns image, label and logit; write it with `lentigo evaluate`")
-    try:
-        labels = np.array([int(line["label"]) for line in lines], dtype=np.int64)
-        logits = np.array([float(line["logit"]) for line in lines], dtype=np.float32)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}; label must be 0 or 1 and logit a number") from error
-    return Predictions(tuple(line["image"] for line in lines), labels, logits)
+        raise DataError(
+            f"{path} has no lines with the columns image, label and logit; write it with `lentigo evaluate`"
+        )
+    seen: set[str] = set()
+    for number, line in enumerate(lines, start=2):
+        if line["image"] in seen:
+            raise DataError(f"{path} line {number}: {line['image']} stands twice; keep one of the lines")
+        if line["label"] not in ("0", "1"):
+            raise DataError(f"{path} line {number}: label is {line['label']!r}; it must be 0 or 1")
+        if not _is_finite(line["logit"]):
+            raise DataError(f"{path} line {number}: logit is {line['logit']!r}; it must be a finite number")
+        seen.add(line["image"])
+    return Predictions(
+        ids=tuple(line["image"] for line in lines),
+        labels=np.array([int(line["label"]) for line in lines], dtype=np.int64),
+        logits=np.array([float(line["logit"]) for line in lines], dtype=np.float32),
+    )
 
 
 def predict_logits(
@@ -57,7 +67,13 @@ def predict_logits(
     device: torch.device | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Float32[np.ndarray, " image"]:
-    """Logits of the images at `indices`, in that order; no augmentation, no dropout, the model left as it was."""
+    """Logits of the images at `indices`, in that order; no augmentation, no dropout, the model left as it was.
+
+    Args:
+        device: where the model is; None: found from its parameters.
+        on_progress: called after every batch with the number of its images.
+    """
+    device = device or next(model.parameters()).device
     logits: list[np.ndarray] = []
     with evaluating(model), torch.inference_mode():
         for images in batches(pack, indices, preprocessing, batch_size=batch_size, device=device):
@@ -65,3 +81,11 @@ def predict_logits(
             if on_progress:
                 on_progress(len(images))
     return np.concatenate(logits) if logits else np.empty(0, dtype=np.float32)
+
+
+def _is_finite(cell: str) -> bool:
+    try:
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(np.float32(cell)))
+    except ValueError:
+        return False

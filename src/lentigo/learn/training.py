@@ -1,42 +1,41 @@
-"""Training: a pack, a split and an experiment in; a run folder out.
+"""Training: a pack, a split and an experiment in; a run folder (see `lentigo.learn.run`) out.
 
-A run folder holds `experiment.toml`, `split.csv`, `run.json` (data, versions, costs), `history.csv` (one row an epoch),
-`checkpoint.safetensors` at the end, and until then `resume.safetensors`, from which the training continues to the same
-weights bit for bit on the CPU: every random number derives from (seed, epoch, step or image), and none is kept.
+A training that was stopped or killed goes on from its last saved state; on the processor, with as many threads, it
+comes to the same weights bit for bit: every random number derives from (seed, epoch, step or image), and none is kept.
 """
 
-import platform
+import contextlib
+import logging
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
-import torchvision
+from jaxtyping import Float32
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from lentigo import __version__
-from lentigo.config import Experiment, TrainConfig, read_experiment
+from lentigo.config import Experiment
 from lentigo.data.batches import Augmentation, batches
-from lentigo.data.pack import ImagePack
-from lentigo.data.split import Split, read_split
-from lentigo.data.table import ImageTable
 from lentigo.errors import ConfigError, LentigoError, RunError, UndefinedMetricError
 from lentigo.evidence.metrics import confusion, log_loss, roc_auc_score
-from lentigo.files import read_json, write_csv, write_json, write_text
-from lentigo.imaging import Preprocessing
-from lentigo.learn.checkpoint import Checkpoint, load_tensors, load_weights, save_checkpoint, save_tensors
+from lentigo.learn.checkpoint import Checkpoint, save_checkpoint, without_download
+from lentigo.learn.device import choose_device, device_name
 from lentigo.learn.prediction import predict_logits
-from lentigo.models.contract import LesionClassifier, seeded_torch, trainable_parameters
+from lentigo.learn.run import EpochRow, TrainingData, claim_run, read_run, write_about, write_history
+from lentigo.learn.state import TrainingState, load_training, save_training
+from lentigo.models.contract import seeded_torch, trainable_parameters
 from lentigo.models.registry import create_model, model_entry, resolve_preprocessing
+
+__all__ = ["TrainProgress", "TrainingData", "TrainingInterruptedError", "read_run", "train"]
 
 
 class TrainingInterruptedError(LentigoError):
@@ -44,52 +43,17 @@ class TrainingInterruptedError(LentigoError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochRow:
-    """One line of history.csv."""
-
-    epoch: int  # 1 = first
-    steps: int  # since the start of the training
-    train_loss: float  # mean over the epoch's images, augmented and with dropout, as they were trained on
-    validation_loss: float
-    validation_accuracy: float
-    validation_auc: float
-    seconds: float  # training and validation of this epoch
-    images_per_s: float  # training alone
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainProgress:
     """What a progress bar may show; sent after every step and every epoch."""
 
-    epoch: int
+    epoch: int  # 1 = first
     epochs: int
-    step: int  # within the epoch, 1 = first
+    step: int  # finished steps of the epoch
     steps: int  # of the epoch
     loss: float  # mean over the epoch so far
     images_per_s: float
     remaining_s: float
     history: tuple[EpochRow, ...]
-
-
-@dataclass
-class _State:
-    """Where a training stands; all of it travels through resume.safetensors."""
-
-    epoch: int = 0
-    step: int = 0  # finished steps of this epoch
-    loss_sum: float = 0.0  # over the images of this epoch so far
-    train_s: float = 0.0  # of this epoch so far
-    total_s: float = 0.0
-    history: list[EpochRow] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingData:
-    """A table with its pack and split."""
-
-    table: ImageTable
-    pack: ImagePack
-    split: Split
 
 
 def train(
@@ -106,23 +70,28 @@ def train(
         run: folder to write; must not hold a training yet, unless `resume`.
         resume: go on from the run's last saved state; a finished run is returned as it is.
     Raises:
-        RunError: the folder holds another training, the loss is no longer finite, or a file cannot be written or read.
+        ConfigError: the model or the device asked for does not exist.
+        RunError: the folder holds another training or a damaged one, or the loss is no longer finite.
+        RunError, DataError: a file cannot be written.
         TrainingInterruptedError: Ctrl-C or SIGTERM; the state is saved.
     """
-    if (run / "checkpoint.safetensors").is_file() and resume:
-        return run / "checkpoint.safetensors"
-    _claim(run, experiment, data, resume=resume)
-    return _Training(run, experiment, data, on_progress).finish()
-
-
-def read_run(run: Path, table: ImageTable) -> tuple[Experiment, Split]:
-    """The experiment and the split of a run folder.
-
-    Raises: RunError: the folder is no run.
-    """
-    if not (run / "experiment.toml").is_file():
-        raise RunError(f"{run} is not a run folder: it has no experiment.toml; give a folder that `lentigo train` wrote")
-    return read_experiment(run / "experiment.toml"), read_split(run / "split.csv", table)
+    checkpoint = run / "checkpoint.safetensors"
+    preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
+    device = choose_device(experiment.train.device)
+    claim_run(run, experiment, data, resume=resume)
+    if not checkpoint.is_file():
+        training = _Training(run, experiment, data, device, on_progress)
+        training.to_the_end()
+        # The checkpoint comes last: where it is, the training has ended, and all else is written.
+        training.write_about()
+        save_checkpoint(
+            checkpoint,
+            Checkpoint(
+                model=training.model, experiment=experiment, preprocessing=preprocessing, pack_key=data.pack.key
+            ),
+        )
+    (run / "resume.safetensors").unlink(missing_ok=True)
+    return checkpoint
 
 
 class _Training:
@@ -133,44 +102,67 @@ class _Training:
         run: Path,
         experiment: Experiment,
         data: TrainingData,
+        device: torch.device,
         on_progress: Callable[[TrainProgress], None] | None,
     ) -> None:
-        self.run, self.experiment, self.data = run, experiment, data
-        self.config: TrainConfig = experiment.train
-        self.on_progress = on_progress
-        self.preprocessing: Preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
+        self.run, self.experiment, self.data, self.on_progress = run, experiment, data, on_progress
+        self.config = experiment.train
+        self.preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
         self.indices = data.split.indices(data.table, "train")
-        self.steps = -(-len(self.indices) // self.config.batch_size)
         self.labels = data.table.labels
-        self.state = _State()
-        self.fabric = Fabric(accelerator=_accelerator(self.config.device), devices=1, precision=self.config.precision)
-        self.raw: LesionClassifier = create_model(experiment.model, self.preprocessing, seed=experiment.seed)
-        if (run / "resume.safetensors").is_file():
-            self._load_weights()
-        optimizer = torch.optim.Adam(
-            self.raw.parameters(), lr=self.config.learning_rate, betas=self.config.betas, fused=True
-        )
-        self.model, self.optimizer = self.fabric.setup(self.raw.to(memory_format=torch.channels_last), optimizer)
-        if (run / "resume.safetensors").is_file():
-            self._load_optimizer()
+        self.steps = -(-len(self.indices) // self.config.batch_size)  # of an epoch
+        self.piece = self.config.micro_batch_size or model_entry(experiment.model.name).micro_batch_size
+        self.stop = threading.Event()
+        self.lap_started = self.saved = time.monotonic()
+        self.fabric = _fabric(device, self.config.precision)
+        self._build()
 
-    def finish(self) -> Path:
-        with _stop_requested() as stop:
+    def _build(self) -> None:
+        """The network and its optimizer, new or from the saved state."""
+        path, saved = self.run / "resume.safetensors", None
+        if path.is_file():
+            saved = load_training(path, experiment=self.experiment, pack_key=self.data.pack.key)
+        source = self.experiment if saved is None else without_download(self.experiment)
+        self.state = TrainingState() if saved is None else saved.state
+        self.model = create_model(source.model, self.preprocessing, seed=self.experiment.seed)
+        if saved is not None:
+            saved.restore_weights(self.model)
+        self.model.to(memory_format=torch.channels_last)
+        adam = torch.optim.Adam(
+            self.model.parameters(), lr=self.config.learning_rate, betas=self.config.betas, fused=True
+        )
+        self.wrapped, self.optimizer = self.fabric.setup(self.model, adam)
+        if saved is not None:
+            saved.restore_optimizer(adam, self.model)
+            self.fabric.strategy.precision.load_state_dict(saved.scaler)
+            write_history(self.run, self.state.history)  # a kill may have come between the state and the history
+
+    def to_the_end(self) -> None:
+        """Train all epochs, or until the time limit."""
+        with _stop_signals(self.stop):
             while self.state.epoch < self.config.epochs and not self._out_of_time():
-                if not self._train_epoch(stop):
-                    break
+                self._train_epoch()
+                if self.state.step < self.steps:
+                    return
                 self._end_epoch()
-        path = self.run / "checkpoint.safetensors"
-        checkpoint = Checkpoint(
-            model=self.raw, experiment=self.experiment, preprocessing=self.preprocessing, pack_key=self.data.pack.key
-        )
-        self._write_about()
-        save_checkpoint(path, checkpoint)
-        (self.run / "resume.safetensors").unlink(missing_ok=True)
-        return path
 
-    def _train_epoch(self, stop: threading.Event) -> bool:
-        """Train to the end of the epoch; False if the time limit ended it before."""
+    def write_about(self) -> None:
+        """Write what the training came to into `run.json`."""
+        state = self.state
+        result = {
+            "parameters": trainable_parameters(self.model),
+            "epochs": state.epoch,
+            "epochs_asked": self.config.epochs,
+            "steps": state.epoch * self.steps + state.step,
+            "complete": state.epoch == self.config.epochs,
+            "seconds": state.total_s,
+            "device": device_name(self.fabric.device),
+            "threads": torch.get_num_threads(),
+        }
+        write_about(self.run, self.data, result)
+
+    def _train_epoch(self) -> None:
+        """Train the rest of the epoch, or until the time limit."""
         state, size = self.state, self.config.batch_size
         rng = np.random.default_rng(np.random.SeedSequence((self.experiment.seed, state.epoch, 0x0DE8)))
         order = rng.permutation(self.indices)
@@ -179,57 +171,42 @@ class _Training:
             self.data.pack, order, self.preprocessing, batch_size=size, augmentation=augmentation,
             device=self.fabric.device, skip=state.step,
         )  # fmt: skip
-        self.model.train()
-        started = saved = time.monotonic()
+        self.wrapped.train()
         for images in source:
             labels = torch.from_numpy(self.labels[order[state.step * size : (state.step + 1) * size]])
             loss = self._step(images, labels.to(images.device, torch.float32))
             state.step += 1
             state.loss_sum += loss * len(images)
-            now = time.monotonic()
-            state.train_s, state.total_s, started = state.train_s + now - started, state.total_s + now - started, now
+            state.train_s += self._lap()
             self._report()
-            if stop.is_set():
+            self._stop_if_asked()
+            if time.monotonic() - self.saved > self.config.save_every_s:
                 self._save()
-                raise TrainingInterruptedError(
-                    f"stopped in epoch {state.epoch + 1} after step {state.step} of {self.steps}; the state is saved: "
-                    f"go on with `lentigo train --resume {self.run}`"
-                )
-            if now - saved > self.config.save_every_s:
-                self._save()
-                saved = started = time.monotonic()
             if self._out_of_time():
-                return state.step == self.steps
-        return True
+                return
 
-    def _step(self, images: Tensor, labels: Tensor) -> float:
+    def _step(self, images: Float32[Tensor, "image 3 height width"], labels: Float32[Tensor, " image"]) -> float:
         """One step of the optimizer on one batch; the mean loss of the batch, before the step."""
         self.optimizer.zero_grad(set_to_none=True)
-        piece = self.config.micro_batch_size or model_entry(self.experiment.model.name).micro_batch_size or len(images)
+        piece = self.piece or len(images)
         total = torch.zeros((), device=images.device)
         with seeded_torch(self.experiment.seed, self.state.epoch, self.state.step, 0xD809):
             for start in range(0, len(images), piece):
-                logits = self.model(images[start : start + piece])
+                logits = self.wrapped(images[start : start + piece])
                 summed = binary_cross_entropy_with_logits(logits, labels[start : start + piece], reduction="sum")
                 loss = summed / len(images)
                 self.fabric.backward(loss)
                 total += loss.detach()
         value = float(total)
-        if not np.isfinite(value):
-            raise RunError(
-                f"{self.run}: the loss is {value} in epoch {self.state.epoch + 1}, step {self.state.step + 1}; "
-                f"lower train.learning_rate (now {self.config.learning_rate:g}) and train again in a new folder"
-            )
+        if not math.isfinite(value):
+            raise self._diverged(f"the loss is {value} in epoch {self.state.epoch + 1}, step {self.state.step + 1}")
         self.optimizer.step()
         return value
 
     def _end_epoch(self) -> None:
-        state, started = self.state, time.monotonic()
+        state = self.state
         validation = self.data.split.indices(self.data.table, "validation")
-        logits = predict_logits(self.model, self.data.pack, validation, self.preprocessing, device=self.fabric.device)
-        labels = self.labels[validation]
-        seconds = time.monotonic() - started
-        state.total_s += seconds
+        labels, logits = self.labels[validation], self._logits(validation)
         row = EpochRow(
             epoch=state.epoch + 1,
             steps=(state.epoch + 1) * self.steps,
@@ -237,157 +214,110 @@ class _Training:
             validation_loss=log_loss(labels, logits),
             validation_accuracy=confusion(labels, logits).accuracy,
             validation_auc=_auc_or_nan(labels, logits),
-            seconds=state.train_s + seconds,
+            seconds=state.train_s + self._lap(),
             images_per_s=len(self.indices) / state.train_s,
         )
         state.history.append(row)
         state.epoch, state.step, state.loss_sum, state.train_s = state.epoch + 1, 0, 0.0, 0.0
         self._save()
-        write_history(self.run / "history.csv", state.history)
+        write_history(self.run, state.history)
         self._report()
+
+    def _logits(self, indices: np.ndarray) -> Float32[np.ndarray, " image"]:
+        # The bare network, not the wrapped one: as it will be evaluated, in float32 whatever the training's precision.
+        logits = predict_logits(
+            self.model, self.data.pack, indices, self.preprocessing, on_progress=lambda _: self._stop_if_asked()
+        )
+        if not np.isfinite(logits).all():
+            raise self._diverged(
+                f"the logits of the validation images are not finite after epoch {self.state.epoch + 1}"
+            )
+        return logits
+
+    def _diverged(self, what: str) -> RunError:
+        return RunError(
+            f"{self.run}: {what}; lower train.learning_rate (now {self.config.learning_rate:g}) "
+            "and train again in a new folder"
+        )
 
     def _out_of_time(self) -> bool:
         return self.config.limit_s is not None and self.state.total_s >= self.config.limit_s
 
+    def _lap(self) -> float:
+        """Seconds since the last lap; they all count for the time limit."""
+        now = time.monotonic()
+        seconds, self.lap_started = now - self.lap_started, now
+        self.state.total_s += seconds
+        return seconds
+
+    def _stop_if_asked(self) -> None:
+        if not self.stop.is_set():
+            return
+        self._save()
+        raise TrainingInterruptedError(
+            f"stopped in epoch {self.state.epoch + 1} after step {self.state.step} of {self.steps}; the state is saved "
+            f"in {self.run}: give the same command with --resume to go on"
+        )
+
+    def _save(self) -> None:
+        save_training(
+            self.run / "resume.safetensors", self.state, self.model, self.optimizer, experiment=self.experiment,
+            pack_key=self.data.pack.key, scaler=self.fabric.strategy.precision.state_dict(),
+        )  # fmt: skip
+        self._lap()
+        self.saved = time.monotonic()
+
     def _report(self) -> None:
         if self.on_progress is None:
             return
-        state, size = self.state, self.config.batch_size
-        images = min(state.step * size, len(self.indices))
+        state = self.state
+        images = min(state.step * self.config.batch_size, len(self.indices))
         rate = images / state.train_s if state.train_s else (state.history[-1].images_per_s if state.history else 0.0)
         left = (self.config.epochs - state.epoch) * len(self.indices) - images
-        remaining = left / rate if rate else float("inf")
+        remaining_s = left / rate if rate else math.inf
         if self.config.limit_s is not None:
-            remaining = min(remaining, max(self.config.limit_s - state.total_s, 0.0))
+            remaining_s = min(remaining_s, max(self.config.limit_s - state.total_s, 0.0))
         self.on_progress(
             TrainProgress(
                 epoch=min(state.epoch + 1, self.config.epochs), epochs=self.config.epochs, step=state.step,
-                steps=self.steps, loss=state.loss_sum / images if images else float("nan"), images_per_s=rate,
-                remaining_s=remaining, history=tuple(state.history),
+                steps=self.steps, loss=state.loss_sum / images if images else math.nan, images_per_s=rate,
+                remaining_s=remaining_s, history=tuple(state.history),
             )
         )  # fmt: skip
 
-    def _save(self) -> None:
-        tensors = {f"model.{name}": tensor for name, tensor in self.raw.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
-        state = {**vars(self.state), "history": [vars(row) for row in self.state.history]}
-        about = {"state": state, "experiment": self.experiment.to_toml(), "pack_key": self.data.pack.key}
-        save_tensors(self.run / "resume.safetensors", tensors, about)
 
-    def _load_weights(self) -> None:
-        path = self.run / "resume.safetensors"
-        tensors, about = load_tensors(path)
-        if about["experiment"] != self.experiment.to_toml() or about["pack_key"] != self.data.pack.key:
-            raise RunError(f"{path} belongs to another experiment or data set; resume with the ones it was started with")
-        history = [EpochRow(**row) for row in about["state"].pop("history")]
-        self.state = _State(**about["state"], history=history)
-        weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
-        load_weights(self.raw, weights, path)
-        self._moments = {name: tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
+@contextlib.contextmanager
+def _stop_signals(stop: threading.Event) -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM set `stop`, so that the step at hand ends whole; a second one acts at once.
 
-    def _load_optimizer(self) -> None:
-        content = self.optimizer.state_dict()
-        for name, tensor in self._moments.items():
-            _, index, moment = name.split(".")
-            content["state"].setdefault(int(index), {})[moment] = tensor
-        self.optimizer.load_state_dict(content)
-        del self._moments
-
-    def _write_about(self) -> None:
-        state = self.state
-        write_json(
-            self.run / "run.json",
-            {
-                "lentigo": __version__,
-                "data": {"root": self.data.table.root.name, "images": len(self.data.table), "pack_key": self.data.pack.key},
-                "counts": self.data.split.counts(self.data.table),
-                "parameters": trainable_parameters(self.raw),
-                "epochs": state.epoch,
-                "epochs_asked": self.config.epochs,
-                "steps": state.epoch * self.steps + state.step,
-                "complete": state.epoch == self.config.epochs,
-                "seconds": state.total_s,
-                "device": device_name(self.fabric.device),
-                "threads": torch.get_num_threads(),
-                "versions": {
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "torchvision": torchvision.__version__,
-                },
-            },
-        )
-
-
-def write_history(path: Path, history: list[EpochRow]) -> None:
-    names = [item.name for item in fields(EpochRow)]
-    write_csv(path, names, [[getattr(row, name) for name in names] for row in history])
-
-
-def device_name(device: torch.device) -> str:
-    """The device in words a person knows: the GPU's name, or the processor's with the number of threads used."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "mps":
-        return "Apple GPU"
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0] if names else model
-    return f"CPU ({model}), {torch.get_num_threads()} threads"
-
-
-def _claim(run: Path, experiment: Experiment, data: TrainingData, *, resume: bool) -> None:
-    """Make the run folder this training's own, or see that it is."""
-    started = (run / "experiment.toml").is_file()
-    if started and not resume:
-        raise RunError(f"{run} already holds a training; continue it with --resume, or give another folder with --out")
-    if started:
-        found = read_json(run / "run.json")
-        if found["data"]["pack_key"] != data.pack.key:
-            raise RunError(f"{run} was trained on other images than {data.table.root} holds now; restore them or train anew")
-        if read_experiment(run / "experiment.toml") != experiment:
-            raise RunError(f"{run}/experiment.toml differs from the experiment asked for; resume with its own")
-        return
-    data.split.write(run / "split.csv")
-    about = {"root": data.table.root.name, "images": len(data.table), "pack_key": data.pack.key}
-    write_json(run / "run.json", {"lentigo": __version__, "data": about, "complete": False})
-    write_text(run / "experiment.toml", experiment.to_toml())
-
-
-@contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets, so that the step at hand ends whole; a second one acts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    previous: dict[int, Any] = {}
+    A signal that the process was started to ignore stays ignored. Outside the main thread nothing is caught.
+    """
+    caught: dict[int, Any] = {}
 
     def handle(number: int, _: FrameType | None) -> None:
         stop.set()
-        signal.signal(number, previous[number])
+        signal.signal(number, caught[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, handle)
+    if threading.current_thread() is threading.main_thread():
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                caught[number] = signal.signal(number, handle)
     try:
-        yield stop
+        yield
     finally:
-        for number, handler in previous.items():
+        for number, handler in caught.items():
             signal.signal(number, handler)
 
 
-def _accelerator(device: str) -> str:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("train.device is 'cuda' but this machine has no usable CUDA device; use 'auto' or 'cpu'")
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("train.device is 'mps' but this machine has no Apple GPU; use 'auto' or 'cpu'")
-    return device
+def _fabric(device: torch.device, precision: Any) -> Fabric:
+    if precision == "16-mixed" and device.type == "cpu":
+        raise ConfigError('train.precision is "16-mixed", which a processor cannot; use "bf16-mixed" or "32-true"')
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its hints go to stderr; only cli.py prints
+    return Fabric(accelerator=device.type, devices=1, precision=precision)
 
 
 def _auc_or_nan(labels: np.ndarray, logits: np.ndarray) -> float:
     try:
         return roc_auc_score(labels, logits)
     except UndefinedMetricError:
-        return float("nan")
+        return math.nan

@@ -1,8 +1,10 @@
 """What every network here is: features, whose output the heat map explains, and a head that makes one logit of them."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,16 +13,16 @@ from torch import Tensor, nn
 class LesionClassifier(nn.Module):
     """A network in two halves: images -> `features` -> `head` -> one logit per image.
 
-    The output of `features` is the layer that Grad-CAM explains (in the paper: the last max-pooling layer). Explaining and
-    exporting therefore need no hooks.
+    The output of `features` is the layer that Grad-CAM explains (in the paper: the last max-pooling layer). Explaining
+    and exporting therefore need no hooks.
     """
 
     cam_layer = "features"
 
     def __init__(self, features: nn.Module, head: nn.Module) -> None:
         super().__init__()
-        self.features = features
-        self.head = head
+        self.features = features  # images to maps (batch, channel, row, column)
+        self.head = head  # maps to logits (batch, 1)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, " batch"]:
         """Logits; higher = more malignant."""
@@ -54,12 +56,28 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def seeded_torch(*key: int) -> Iterator[None]:
     """Torch's random numbers (initial weights, dropout) from `key` inside, its global state untouched outside.
 
-    Layers of torch and torchvision take no generator, so the state is borrowed and given back.
+    Layers of torch and torchvision take no generator, so the global ones are borrowed and given back. They are those of
+    the processor and of every device in use; `torch.manual_seed` would also seed devices that start later.
     """
-    import numpy as np
-
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    give_back = _seed_global_generators(seed)
+    try:
         yield
+    finally:
+        for restore in give_back:
+            restore()
+
+
+def _seed_global_generators(seed: int) -> list[Callable[[], object]]:
+    """Seed them; calling what comes back restores each."""
+    generators = [torch.default_generator]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        generators += torch.cuda.default_generators
+    give_back: list[Callable[[], object]] = []
+    for generator in generators:
+        give_back.append(partial(generator.set_state, generator.get_state()))
+        generator.manual_seed(seed)
+    if torch.backends.mps.is_available():
+        give_back.append(partial(torch.mps.set_rng_state, torch.mps.get_rng_state()))
+        torch.mps.manual_seed(seed)
+    return give_back

@@ -16,16 +16,16 @@ IMAGENET = Preprocessing(resize_px=256, crop_px=224, mean=IMAGENET_MEAN, std=IMA
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One option of a network: its default and the closed range it may take."""
+    """One option of a network: its default, whose type it must have, and the closed range it may take."""
 
     default: int | float
-    low: float
-    high: float
+    low: int | float
+    high: int | float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """A registered network."""
+    """A registered network: what `lentigo models` shows, and how it is built."""
 
     title: str
     build: Callable[[Options, str, int], LesionClassifier]  # options, weights, height and width of the input
@@ -36,6 +36,9 @@ class ModelEntry:
     published_weights: bool = True
 
 
+# From 33 px on the last stage has 2x2 cells, so that batch normalisation has something to normalise in the paper's
+# last training batch, which holds one image (7,745 = 242 * 32 + 1).
+_RESNET_MIN_PX = 33
 _WIDTH = {"width": Option(default=1.0, low=0.03125, high=4.0)}
 MODELS: dict[str, ModelEntry] = {
     "tiny_vgg": ModelEntry(
@@ -52,21 +55,25 @@ MODELS: dict[str, ModelEntry] = {
     ),
     "vgg11": ModelEntry(
         title="VGG11",
-        build=lambda o, weights, _: build_vgg11(width=o["width"], weights=weights),
+        build=lambda o, weights, _: build_vgg11(width=float(o["width"]), weights=weights),
         options=_WIDTH,
         min_input_px=32,
     ),
     "alexnet": ModelEntry(
         title="AlexNet",
-        build=lambda o, weights, _: build_alexnet(width=o["width"], weights=weights),
+        build=lambda o, weights, _: build_alexnet(width=float(o["width"]), weights=weights),
         options=_WIDTH,
         min_input_px=63,
     ),
     "resnet18": ModelEntry(
-        title="ResNet-18", build=lambda _, weights, __: build_resnet("resnet18", weights=weights), min_input_px=32
+        title="ResNet-18",
+        build=lambda _, weights, __: build_resnet("resnet18", weights=weights),
+        min_input_px=_RESNET_MIN_PX,
     ),
     "resnet101": ModelEntry(
-        title="ResNet-101", build=lambda _, weights, __: build_resnet("resnet101", weights=weights), min_input_px=32
+        title="ResNet-101",
+        build=lambda _, weights, __: build_resnet("resnet101", weights=weights),
+        min_input_px=_RESNET_MIN_PX,
     ),
 }
 
@@ -96,6 +103,11 @@ def resolve_preprocessing(model: ModelConfig, override: PreprocessingConfig) -> 
             f"{model.name} needs images of at least {entry.min_input_px} px, preprocessing gives {settings.output_px}; "
             "raise preprocessing.resize_px or crop_px"
         )
+    if model.options.get("image_px", settings.output_px) != settings.output_px:
+        raise ConfigError(
+            f"model.options.image_px is {model.options['image_px']} but [preprocessing] gives {settings.output_px} px; "
+            "leave one of the two out"
+        )
     return settings
 
 
@@ -106,7 +118,7 @@ def create_model(model: ModelConfig, preprocessing: Preprocessing, *, seed: int)
     """
     entry, options = model_entry(model.name), _options(model)
     if model.weights == "imagenet" and not entry.published_weights:
-        raise ConfigError(f"{model.name} has no published weights; use weights = \"none\"")
+        raise ConfigError(f'{model.name} has no published weights; use weights = "none"')
     with seeded_torch(seed, 0x1717):
         return entry.build(options, model.weights, preprocessing.output_px or 0)
 

@@ -20,7 +20,10 @@ def build_tiny_vgg(*, blocks: int, width: int, input_px: int) -> LesionClassifie
     """
     side = input_px >> blocks
     if side < 1:
-        raise ConfigError(f"tiny_vgg with {blocks} blocks needs images of at least {1 << blocks} px, found {input_px}")
+        raise ConfigError(
+            f"tiny_vgg with {blocks} blocks needs images of at least {1 << blocks} px, found {input_px}; "
+            "lower model.options.blocks or raise preprocessing.resize_px"
+        )
     layers: list[nn.Module] = []
     for block in range(blocks):
         layers += _block(3 if block == 0 else width, width)
@@ -28,8 +31,8 @@ def build_tiny_vgg(*, blocks: int, width: int, input_px: int) -> LesionClassifie
 
 
 def _block(channels_in: int, width: int) -> list[nn.Module]:
-    # The figure pools after the last ReLU. Both are monotone, so pooling first gives the same numbers, and the ReLU then
-    # has a quarter of the values to go through.
+    # The figure pools after the last ReLU. Both are monotone, so pooling first gives the same numbers, and the ReLU
+    # then has a quarter of the values to go through.
     return [
         nn.Conv2d(channels_in, width, kernel_size=3, padding=1),
         nn.ReLU(inplace=True),

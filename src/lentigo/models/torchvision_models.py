@@ -1,14 +1,16 @@
 """AlexNet, VGG11 and ResNet from torchvision, each with one logit instead of a thousand classes."""
 
-from collections.abc import Callable
+import contextlib
+import io
+from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 import torchvision
 from torch import nn
 
 from lentigo.errors import ConfigError
+from lentigo.files import sha256_of
 from lentigo.models.contract import LesionClassifier
 
 
@@ -23,7 +25,7 @@ def build_vgg11(*, width: float, weights: str) -> LesionClassifier:
 
 
 def build_resnet(name: str, *, weights: str) -> LesionClassifier:
-    """ResNet-18 or ResNet-101 (He et al. 2016, doi:10.1109/CVPR.2016.90), last layer to 1; explained at its last stage."""
+    """ResNet-18 or -101 (He et al. 2016, doi:10.1109/CVPR.2016.90), last layer to 1; explained at its last stage."""
     network = _torchvision(name, weights)
     network.fc = nn.Linear(network.fc.in_features, 1)
     stages = [network.layer1, network.layer2, network.layer3, network.layer4]
@@ -33,56 +35,65 @@ def build_resnet(name: str, *, weights: str) -> LesionClassifier:
 
 def _features_and_classifier(name: str, *, width: float, weights: str) -> LesionClassifier:
     if width != 1 and weights != "none":
-        raise ConfigError(f"{name} with width {width} has no published weights; use weights = \"none\" or width = 1")
+        raise ConfigError(f'{name} with width {width} has no published weights; use weights = "none" or width = 1')
     if width == 1:
         network = _torchvision(name, weights)
     else:
         with torch.device("meta"):
-            template = _torchvision(name, weights)
-        network = _narrowed(template, width)
+            network = _torchvision(name, "none")
+        _narrow(network, width)
     network.classifier[-1] = nn.Linear(network.classifier[-1].in_features, 1)
-    if name == "vgg11":  # torchvision's own initial values for the layer that is replaced
-        nn.init.normal_(network.classifier[-1].weight, 0, 0.01)
-        nn.init.zeros_(network.classifier[-1].bias)
+    if isinstance(network, torchvision.models.VGG):
+        _initialize_as_vgg(network.classifier[-1])
     return LesionClassifier(network.features, nn.Sequential(network.avgpool, nn.Flatten(), network.classifier))
 
 
 def _torchvision(name: str, weights: str) -> Any:
+    network = torchvision.models.get_model(name, weights=None)
+    if weights == "imagenet":
+        network.load_state_dict(_published_weights(name))
+    return network
+
+
+def _published_weights(name: str) -> dict[str, Any]:
+    """torchvision's ImageNet weights, downloaded once into torch.hub's folder.
+
+    They are published as pickles. `weights_only` reads tensors from one and runs no code; the SHA-256 in the file's
+    name is checked on every use, where torch.hub checks it at the download alone.
+    """
+    published = torchvision.models.get_model_weights(name).IMAGENET1K_V1
+    file = Path(torch.hub.get_dir(), "checkpoints", published.url.rsplit("/", 1)[1])
+    if file.is_file() and not sha256_of(file).startswith(file.stem.rsplit("-", 1)[1]):
+        raise ConfigError(f"{file} is damaged: its SHA-256 is not the one in its name; delete it to download it again")
     try:
-        return torchvision.models.get_model(name, weights="IMAGENET1K_V1" if weights == "imagenet" else None)
-    except (URLError, OSError) as error:
+        with contextlib.redirect_stdout(io.StringIO()):  # torch.hub prints where it downloads to
+            state: dict[str, Any] = published.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:  # no connection, no room; another hash
         raise ConfigError(
-            f"the published weights of {name} cannot be downloaded ({error}); connect once, or use weights = \"none\""
+            f"the published weights of {name} cannot be downloaded from {published.url} ({error}); "
+            f'connect once, put the file into {file.parent}, or use weights = "none"'
         ) from error
+    return state
 
 
-def _narrowed(template: Any, width: float) -> Any:
-    """The same layers with every inner number of channels times `width`, and torchvision's initial values."""
-    image_channels, outputs = 3, template.classifier[-1].out_features
-
-    def scaled(count: int) -> int:
-        return count if count in (image_channels, outputs) else max(1, round(count * width))
-
-    copies: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
-        nn.Conv2d: lambda old: nn.Conv2d(
-            scaled(old.in_channels), scaled(old.out_channels), old.kernel_size, old.stride, old.padding
-        ),
-        nn.Linear: lambda old: nn.Linear(_flat(old.in_features, template, scaled), scaled(old.out_features)),
-    }
-    for part in (template.features, template.classifier):
-        for position, layer in enumerate(part):
-            if type(layer) in copies:
-                part[position] = copies[type(layer)](layer)
-                if isinstance(template, torchvision.models.VGG):
-                    _initialize_as_vgg(part[position])
-    return template
-
-
-def _flat(in_features: int, template: Any, scaled: Callable[[int], int]) -> int:
-    """Inputs of a linear layer: after the flattening, the scaled channels times the cells of the pooled map."""
-    rows, columns = template.avgpool.output_size
-    last = [layer for layer in template.features if isinstance(layer, nn.Conv2d)][-1].out_channels
-    return last * rows * columns if in_features > 4096 else scaled(in_features)
+def _narrow(network: Any, width: float) -> None:
+    """Give every inner layer `width` times the channels; weights are drawn as torchvision draws them."""
+    inputs = 3
+    for position, layer in enumerate(network.features):
+        if isinstance(layer, nn.Conv2d):
+            outputs = max(1, round(layer.out_channels * width))
+            geometry = {"stride": layer.stride, "padding": layer.padding}
+            network.features[position] = nn.Conv2d(inputs, outputs, layer.kernel_size, **geometry)  # type: ignore[arg-type]
+            inputs = outputs
+    rows, columns = network.avgpool.output_size
+    inputs *= rows * columns
+    for position, layer in enumerate(network.classifier):
+        if isinstance(layer, nn.Linear):
+            outputs = max(1, round(layer.out_features * width))
+            network.classifier[position] = nn.Linear(inputs, outputs)
+            inputs = outputs
+    if isinstance(network, torchvision.models.VGG):
+        network.apply(_initialize_as_vgg)
 
 
 def _initialize_as_vgg(layer: nn.Module) -> None:

@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -32,6 +32,7 @@ SCORE_TITLES = {
     "specificity": "Specificity",
     "auc": "AUC",
 }
+Dashes: TypeAlias = tuple[float | int, ...]
 ROC_ZOOM = 0.3  # the second ROC panel shows false alarms up to this, and recall from 1 minus this
 
 # Matplotlib knows no CSS variables: it draws in colours that occur nowhere else, which are then replaced.
@@ -67,12 +68,21 @@ class Style:
     """How one model is drawn, in every chart."""
 
     colour: str
-    dashes: tuple[float, ...]  # line and gap in turn, in line widths; empty: solid
+    dashes: Dashes  # line and gap in turn, in line widths; empty: solid
     marker: str
     hatch: str
 
 
-_LOOKS: tuple[tuple[tuple[float, ...], str, str], ...] = (
+@dataclass(frozen=True, kw_only=True)
+class TrainingAxes:
+    """Ends of the axes of every model's training curves."""
+
+    epochs: int
+    loss_top: float
+    score_floor: float
+
+
+_LOOKS: tuple[tuple[Dashes, str, str], ...] = (
     ((), "o", ""),
     ((5, 1.6), "s", "///"),
     ((1.2, 1.2), "^", "..."),
@@ -137,7 +147,7 @@ def roc_curves(
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, dashes=(2, 3))
-        axes.plot([0, 0, 1], [0, 1, 1], color=MUTED, linewidth=1.2, dashes=(8, 3), clip_on=False)
+        axes.plot([0, 0, 1], [0, 1, 1], color=MUTED, linewidth=1.2, dashes=(8, 3), clip_on=zoom)
         for index, model in enumerate(models):
             _roc_line(axes, model, labels, index, points=not zoom or _inside_zoom(model))
         if zoom:
@@ -145,8 +155,10 @@ def roc_curves(
             axes.set(xticks=np.linspace(0, ROC_ZOOM, 4), yticks=np.linspace(1 - ROC_ZOOM, 1, 4))
         else:
             axes.set(xlim=(0, 1), ylim=(0, 1), xticks=np.linspace(0, 1, 6), yticks=np.linspace(0, 1, 6))
-            axes.text(0.5, 0.46, "random", color=MUTED, rotation=45, rotation_mode="anchor", ha="center", va="top")
-            axes.text(0.98, 0.975, "perfect", color=MUTED, ha="right", va="top")
+            axes.text(0.55, 0.5, "random", color=MUTED, rotation=45, rotation_mode="anchor", ha="center", va="top")
+        # Both panels have a word above the frame, so that their frames are of one size.
+        above: dict[str, Any] = {"transform": axes.transAxes, "color": MUTED, "ha": "right", "va": "bottom"}
+        axes.text(1, 1.012, "enlarged" if zoom else "perfect", **above)
         axes.set(xlabel="False alarms (1 − specificity)", ylabel="Recall (sensitivity)", aspect="equal")
 
     spoken = "; ".join(f"{model.title}: AUC {_spoken(model.scores['auc'])}" for model in models)
@@ -154,14 +166,12 @@ def roc_curves(
     return _draw(paint, name=name, size_px=(440, 430), description=f"ROC curves, {part}. {spoken}.")
 
 
-def training_curves(
-    model: ModelResult, index: int, *, epochs: int, loss_top: float, score_floor: float, name: str
-) -> str:
+def training_curves(model: ModelResult, index: int, ends: TrainingAxes, *, name: str) -> str:
     """Loss above, validation accuracy and AUC below, over the epochs of one model.
 
     Args:
         index: the model's place in the report, which gives its look.
-        epochs, loss_top, score_floor: the axes' ends, shared by all models of the report; see `shared_axes`.
+        ends: the axes of all models of the report, see `shared_axes`.
         name: see `score_bars`.
     """
     looks = training_styles(index)
@@ -173,8 +183,8 @@ def training_curves(
             look = {"color": style.colour, "dashes": style.dashes or (None, None), "marker": style.marker}
             panel = panels[0] if column.endswith("loss") else panels[1]
             panel.plot([row["epoch"] for row in model.history], values, markersize=5, **look)
-        panels[0].set(ylabel="Loss", ylim=(0, loss_top), xlim=(0.7, max(epochs, 2) + 0.3))
-        panels[1].set(ylabel="Validation score", ylim=(score_floor, 1.005), xlabel="Epoch")
+        panels[0].set(ylabel="Loss", ylim=(0, ends.loss_top), xlim=(0.7, max(ends.epochs, 2) + 0.3))
+        panels[1].set(ylabel="Validation score", ylim=(ends.score_floor, 1.005), xlabel="Epoch")
         panels[1].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
         panels[0].tick_params(axis="x", length=0)
         figure.align_ylabels()
@@ -185,29 +195,29 @@ def training_curves(
     return _draw(paint, name=name, size_px=(340, 400), description=description)
 
 
-def training_styles(index: int) -> dict[str, Style]:
-    """How the four lines of `training_curves` are drawn, by column of history.csv; also for the legend."""
-    own = model_style(index).colour
+def training_styles(index: int | None) -> dict[str, Style]:
+    """How the four lines of `training_curves` are drawn, by column of history.csv; None: for a legend of all models."""
+    own = INK if index is None else model_style(index).colour
     return {
         "train_loss": Style(MUTED, (4, 1.5), ".", ""),
         "validation_loss": Style(own, (), "o", ""),
         "validation_accuracy": Style(own, (), "o", ""),
-        "validation_auc": Style(INK, (1.2, 1.2), "s", ""),
+        "validation_auc": Style(own, (1.2, 1.2), "s", ""),
     }
 
 
-def shared_axes(models: Sequence[ModelResult]) -> dict[str, float | int]:
-    """Ends of the axes of `training_curves` in which every model's finite values fit: epochs, loss_top, score_floor."""
+def shared_axes(models: Sequence[ModelResult]) -> TrainingAxes:
+    """Axes in which the finite values of every model's history fit."""
     rows = [row for model in models for row in model.history]
     losses = [float(row[column]) for row in rows for column in ("train_loss", "validation_loss")]
     scores = [float(row[column]) for row in rows for column in ("validation_accuracy", "validation_auc")]
     top = max([value for value in losses if np.isfinite(value)], default=1.0)
     floor = min([value for value in scores if np.isfinite(value)], default=0.5)
-    return {
-        "epochs": int(max([row["epoch"] for row in rows], default=1)),
-        "loss_top": top * 1.06 or 1.0,
-        "score_floor": float(np.floor(min(floor, 0.95) * 10) / 10),
-    }
+    return TrainingAxes(
+        epochs=int(max([row["epoch"] for row in rows], default=1)),
+        loss_top=top * 1.06 if top > 0 else 1.0,
+        score_floor=float(np.floor(min(floor, 0.95) * 10) / 10),
+    )
 
 
 def line_swatch(style: Style, *, name: str) -> str:
@@ -258,6 +268,7 @@ def _bar_look(style: Style) -> dict[str, Any]:
 
 
 def _bare(figure: Figure) -> Axes:
+    figure.set_layout_engine("none")
     axes: Axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     return axes

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Float32
 
 from lentigo.config import AugmentConfig
 from lentigo.data.augment import apply_augmentation, draw_augmentation
@@ -23,7 +23,7 @@ from lentigo.learn.checkpoint import Checkpoint, run_checkpoint
 from lentigo.learn.evaluation import Evaluation, read_evaluation
 from lentigo.models.costs import multiply_adds
 from lentigo.models.registry import model_entry
-from lentigo.report.content import GalleryImage, ModelResult
+from lentigo.report.content import GalleryImage, ModelResult, Photo
 
 # Figures printed in the paper, sections 5 and 6; one training each, no interval.
 PAPER_SCORES = {
@@ -57,14 +57,14 @@ def read_finished_run(folder: Path) -> FinishedRun:
     checkpoint: Checkpoint = run_checkpoint(folder)
     evaluation, explanation = read_evaluation(folder), read_explanation(folder)
     if evaluation.predictions.ids != explanation.ids:
-        raise DataError(f"{folder}: predictions.csv and heatmaps.npy are of different images; delete both and run again")
+        raise DataError(f"{folder}: predictions.csv and heatmaps.npy are of other images; delete both and run again")
     return FinishedRun(
         name=checkpoint.experiment.model.name,
         folder=folder,
         about=read_json(folder / "run.json"),
-        history=tuple(
-            {name: float(cell) for name, cell in row.items()} for row in read_csv(folder / "history.csv")
-        ) if (folder / "history.csv").is_file() else (),
+        history=tuple({name: float(cell) for name, cell in row.items()} for row in read_csv(folder / "history.csv"))
+        if (folder / "history.csv").is_file()
+        else (),
         evaluation=evaluation,
         explanation=explanation,
         preprocessing=checkpoint.preprocessing,
@@ -78,7 +78,9 @@ def paper_scores_for(table: ImageTable) -> dict[str, dict[str, float]] | None:
     return PAPER_SCORES if counts == PAPER_TOTAL else None
 
 
-def choose_gallery(labels: np.ndarray, logits: Float32[np.ndarray, "model image"], *, seed: int) -> dict[str, list[int]]:
+def choose_gallery(
+    labels: np.ndarray, logits: Float32[np.ndarray, "model image"], *, seed: int
+) -> dict[str, list[int]]:
     """Positions among the test images of what the gallery shows, by rule and never by hand.
 
     malignant, benign: drawn at random from the class. disagree: models decide differently at probability 0.5, widest
@@ -101,7 +103,9 @@ def choose_gallery(labels: np.ndarray, logits: Float32[np.ndarray, "model image"
     return {section: chosen[section] for section in ("malignant", "benign", "disagree", "all_wrong")}
 
 
-def gallery_images(chosen: dict[str, list[int]], ids: Sequence[str], table: ImageTable, pack: ImagePack) -> tuple[GalleryImage, ...]:
+def gallery_images(
+    chosen: dict[str, list[int]], ids: Sequence[str], table: ImageTable, pack: ImagePack
+) -> tuple[GalleryImage, ...]:
     """The chosen test images with their pixels."""
     position = {name: index for index, name in enumerate(table.ids)}
     images = []
@@ -109,9 +113,7 @@ def gallery_images(chosen: dict[str, list[int]], ids: Sequence[str], table: Imag
         for index in indices:
             where = position[ids[index]]
             images.append(
-                GalleryImage(
-                    id=ids[index], label=table.rows[where].label, image=pack.read([where])[0], section=section
-                )
+                GalleryImage(id=ids[index], label=table.rows[where].label, image=pack.read([where])[0], section=section)
             )
     return tuple(images)
 
@@ -142,13 +144,13 @@ def model_result(run: FinishedRun, gallery: tuple[GalleryImage, ...], indices: l
         complete=about["complete"],
         steps=about["steps"],
         overlays=_overlays(heat, gallery, run.preprocessing, scale),
-        empty=tuple(bool(empty) for empty in (heat <= 0).all(axis=(1, 2))),
+        empty=tuple(not layer.any() for layer in heat),
         gallery_logits=tuple(float(run.evaluation.predictions.logits[index]) for index in indices),
     )
     return result, scale
 
 
-def examples_by_class(table: ImageTable, pack: ImagePack, split: Split, *, seed: int) -> dict[str, tuple[UInt8[np.ndarray, "height width 3"], ...]]:
+def examples_by_class(table: ImageTable, pack: ImagePack, split: Split, *, seed: int) -> dict[str, tuple[Photo, ...]]:
     """Training images of each class, drawn at random."""
     rng = np.random.default_rng(np.random.SeedSequence((seed, 0xE8A)))
     train = split.indices(table, "train")
@@ -159,10 +161,14 @@ def examples_by_class(table: ImageTable, pack: ImagePack, split: Split, *, seed:
 
 
 def augmentation_examples(
-    image: UInt8[np.ndarray, "height width 3"], config: AugmentConfig, *, seed: int
-) -> tuple[tuple[str, tuple[UInt8[np.ndarray, "height width 3"], ...]], ...]:
+    image: Photo, config: AugmentConfig, *, seed: int
+) -> tuple[tuple[str, tuple[Photo, ...]], ...]:
     """The original and four draws of each of the paper's three augmentations, each made certain."""
-    kinds = {"Horizontal flip": "flip_probability", "Colour jitter": "jitter_probability", "Rotation": "rotate_probability"}
+    kinds = {
+        "Horizontal flip": "flip_probability",
+        "Colour jitter": "jitter_probability",
+        "Rotation": "rotate_probability",
+    }
     never = dict.fromkeys(kinds.values(), 0.0)
     batch = torch.from_numpy(np.stack([image] * 4)).permute(0, 3, 1, 2)
     rows = []
@@ -174,12 +180,14 @@ def augmentation_examples(
     return tuple(rows)
 
 
-def _ranked(value: np.ndarray, allowed: Bool[np.ndarray, " image"]) -> list[int]:
+def _ranked(value: Any, allowed: Any) -> list[int]:
     order = np.argsort(-value, kind="stable")
     return [int(index) for index in order if allowed[index]]
 
 
-def _overlays(heat: np.ndarray, gallery: tuple[GalleryImage, ...], preprocessing: Preprocessing, scale: float) -> tuple[np.ndarray, ...]:
+def _overlays(
+    heat: np.ndarray, gallery: tuple[GalleryImage, ...], preprocessing: Preprocessing, scale: float
+) -> tuple[np.ndarray, ...]:
     if not gallery:
         return ()
     large = to_image_size(heat, preprocessing, size_px=gallery[0].image.shape[0])

@@ -1,0 +1,179 @@
+"""The run folder of one training: made, recognised again, and read by later stages.
+
+It holds `experiment.toml`, `split.csv`, `run.json` (data, versions, costs), `history.csv` (one row an epoch), at the
+end `checkpoint.safetensors`, and until then `resume.safetensors` (see `lentigo.learn.state`).
+"""
+
+import hashlib
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+from lentigo import __version__
+from lentigo.config import Experiment, read_experiment
+from lentigo.data.pack import ImagePack
+from lentigo.data.split import Split, read_split
+from lentigo.data.table import ImageTable
+from lentigo.errors import ConfigError, DataError, RunError
+from lentigo.files import read_json, write_csv, write_json, write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """A table with its pack and split."""
+
+    table: ImageTable
+    pack: ImagePack
+    split: Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow:
+    """One line of history.csv."""
+
+    epoch: int  # 1 = first
+    steps: int  # since the start of the training
+    train_loss: float  # mean over the epoch's images, augmented and with dropout, as they were trained on
+    validation_loss: float
+    validation_accuracy: float
+    validation_auc: float
+    seconds: float  # training and validation of this epoch
+    images_per_s: float  # training alone
+
+
+def claim_run(run: Path, experiment: Experiment, data: TrainingData, *, resume: bool) -> None:
+    """Make a folder this training's own, or see that it is.
+
+    Raises:
+        RunError: it holds a training and `resume` is false, or it holds another one.
+        DataError: it cannot be written.
+    """
+    started = [
+        name for name in ("experiment.toml", "resume.safetensors", "checkpoint.safetensors") if (run / name).exists()
+    ]
+    if started and not resume:
+        raise RunError(
+            f"{run} already holds a training ({', '.join(started)}); continue it with --resume, or give another folder"
+        )
+    if started:
+        _check_same(run, experiment, data)
+        for pattern in (
+            ".*.part",
+            ".tmp*",
+        ):  # what a kill leaves of files half written: lentigo's and safetensors' names
+            for leftover in run.glob(pattern):
+                leftover.unlink(missing_ok=True)
+        return
+    data.split.write(run / "split.csv")
+    write_json(run / "run.json", {"lentigo": __version__, "data": _about_data(data), "complete": False})
+    write_text(run / "experiment.toml", experiment.to_toml())  # last: a folder with it has the other two
+
+
+def read_run(run: Path, table: ImageTable) -> tuple[Experiment, Split]:
+    """The experiment and the split of a run folder.
+
+    Raises: RunError: the folder is no run, or its files are damaged.
+    """
+    try:
+        return _experiment(run), read_split(run / "split.csv", table)
+    except DataError as error:
+        raise RunError(f"{run} does not fit the images: {error}") from error
+
+
+def run_about(run: Path) -> dict[str, Any]:
+    """The content of `run.json`, with `data.path` and `data.image_px` also where an early lentigo left them out.
+
+    Raises: RunError: the folder is no run, or the file is damaged.
+    """
+    experiment = _experiment(run)
+    try:
+        about: dict[str, Any] = read_json(run / "run.json")
+        about["data"] = {"path": about["data"]["root"], "image_px": experiment.data.image_px} | about["data"]
+        about["data"]["pack_key"]
+    except DataError as error:
+        raise RunError(str(error)) from error
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{run / 'run.json'} is damaged: it lacks {error}; restore it or train again") from error
+    return about
+
+
+def write_history(run: Path, history: Sequence[EpochRow]) -> None:
+    """Write `history.csv`.
+
+    Raises: DataError: the disk refuses.
+    """
+    names = [item.name for item in fields(EpochRow)]
+    write_csv(run / "history.csv", names, [[getattr(row, name) for name in names] for row in history])
+
+
+def write_about(run: Path, data: TrainingData, result: dict[str, Any]) -> None:
+    """Write `run.json` of a training that has ended: its data, `result` and the versions.
+
+    Raises: DataError: the disk refuses.
+    """
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+    counts = data.split.counts(data.table)
+    about = {"lentigo": __version__, "data": _about_data(data), "counts": counts, **result, "versions": versions}
+    write_json(run / "run.json", about)
+
+
+def _about_data(data: TrainingData) -> dict[str, Any]:
+    return {
+        "root": data.table.root.name,
+        "path": str(data.table.root.resolve()),
+        "images": len(data.table),
+        "image_px": data.pack.image_px,
+        "pack_key": data.pack.key,
+        "labels_sha256": _labels_sha256(data.table),
+    }
+
+
+def _labels_sha256(table: ImageTable) -> str:
+    return hashlib.sha256("\n".join(f"{row.id},{row.label}" for row in table.rows).encode()).hexdigest()
+
+
+def _experiment(run: Path) -> Experiment:
+    if not (run / "experiment.toml").is_file():
+        raise RunError(f"{run} is no run folder: it has no experiment.toml; give a folder that `lentigo train` wrote")
+    try:
+        return read_experiment(run / "experiment.toml")
+    except ConfigError as error:
+        raise RunError(f"{error}; restore the file or train again") from error
+
+
+def _check_same(run: Path, experiment: Experiment, data: TrainingData) -> None:
+    if changed := _differences(_experiment(run).model_dump(), experiment.model_dump()):
+        raise RunError(f"{run} holds another experiment ({'; '.join(changed)}); resume with its own, or train anew")
+    found = run_about(run)["data"]
+    if found["pack_key"] != data.pack.key:
+        raise RunError(
+            f"{run} was trained on other images than {data.table.root} holds now; restore them or train anew"
+        )
+    labels_sha256 = _labels_sha256(data.table)
+    if found.get("labels_sha256", labels_sha256) != labels_sha256:
+        raise RunError(
+            f"{run} was trained with other labels than {data.table.root} has now; restore them or train anew"
+        )
+    if read_run(run, data.table)[1] != data.split:
+        raise RunError(f"{run} was trained on another split than the one given; resume with {run / 'split.csv'}")
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any], table: str = "") -> list[str]:
+    """The keys in which two experiments differ, each with both values."""
+    found = []
+    for key in sorted({*there, *here}):
+        one, other = there.get(key), here.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            found += _differences(one, other, f"{table}{key}.")
+        elif one != other:
+            found.append(f"{table}{key} is {one!r} there and {other!r} here")
+    return found

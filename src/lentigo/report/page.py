@@ -1,0 +1,232 @@
+"""The report as one HTML file that loads nothing: photographs as data URIs, charts as inline SVG, style inside."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from lentigo.evidence.metrics import REPORTED_SCORES
+from lentigo.explain.cam import overlay
+from lentigo.files import write_text
+from lentigo.report import figures, words
+from lentigo.report.content import GALLERY_SECTIONS, GalleryImage, ModelResult, ReportContent
+
+PHOTO_PX = 200  # width of the photographs in the file; they are shown at 90 to 170 CSS pixels
+JPEG_QUALITY = 85
+SECTIONS = (
+    ("run", "What was run"),
+    ("scores", "Scores"),
+    ("roc", "ROC curves"),
+    ("training", "Training"),
+    ("confusion", "Right and wrong"),
+    ("examples", "Training images"),
+    ("augmentations", "Augmentation"),
+    ("gallery", "Heat maps"),
+    ("disagreements", "Disagreements"),
+    ("costs", "Costs"),
+    ("limits", "Limits"),
+    ("reproduce", "Repeat it"),
+)
+
+
+@dataclass(frozen=True)
+class ScoreCell:
+    """One cell of the score table."""
+
+    text: str
+    best: bool
+    reason: str  # why it is undefined; empty where it is not
+    paper: str  # the paper's figure; empty without one
+    difference: str  # ours less the paper's
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """An image for an `<img>` element."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def write_report(path: Path, content: ReportContent) -> None:
+    """Write the report, whole or not at all. The same content gives the same bytes."""
+    write_text(path, render_report(content))
+
+
+def render_report(content: ReportContent) -> str:
+    """The report as HTML text."""
+    environment = Environment(
+        loader=PackageLoader("lentigo", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= words.FILTERS
+    return environment.get_template("template.html").render(
+        content=content,
+        sections=SECTIONS,
+        disclaimer=words.DISCLAIMER,
+        summary=words.summary(content),
+        limits=words.limits(content),
+        score_titles=figures.SCORE_TITLES,
+        models_and_rows=list(zip(content.models, score_rows(content), strict=True)),
+        **_score_view(content),
+        **_curve_view(content),
+        **_picture_view(content),
+        disagreement_counts=words.disagreement_counts(content),
+        only_row_right=words.only_row_right(content),
+    )
+
+
+def score_rows(content: ReportContent) -> list[list[ScoreCell]]:
+    """A row for each model, a cell for each of REPORTED_SCORES; the best by what is printed, if there is a choice."""
+    printed = {key: [words.score_text(model.scores[key]) for model in content.models] for key in REPORTED_SCORES}
+    best = {key: max((text for text in texts if text != "undefined"), default="") for key, texts in printed.items()}
+    rows = []
+    for model in content.models:
+        paper = (content.paper_scores or {}).get(model.name, {})
+        row = []
+        for key in REPORTED_SCORES:
+            text = words.score_text(model.scores[key])
+            undefined = text == "undefined"
+            row.append(
+                ScoreCell(
+                    text=text,
+                    best=len(content.models) > 1 and text == best[key] and len(set(printed[key])) > 1,
+                    reason=words.undefined_reason(key, model.scores) if undefined else "",
+                    paper=f"{paper[key]:.3f}" if key in paper else "",
+                    difference="" if undefined or key not in paper else _signed(float(model.scores[key]) - paper[key]),
+                )
+            )
+        rows.append(row)
+    return rows
+
+
+def photograph(image: UInt8[np.ndarray, "_ _ 3"], *, max_px: int = PHOTO_PX) -> Photograph:
+    """An image as a JPEG inside a data URI, made smaller if it is wider than `max_px`."""
+    picture = Image.fromarray(image)
+    if picture.width > max_px:
+        height = max(1, round(picture.height * max_px / picture.width))
+        picture = picture.resize((max_px, height), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    return Photograph(
+        "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii"), picture.width, picture.height
+    )
+
+
+def _score_view(content: ReportContent) -> dict[str, Any]:
+    models, half = content.models, len(REPORTED_SCORES) // 2
+    charts = [
+        figures.score_bars(models, keys, paper_scores=content.paper_scores, name=f"bars{part}")
+        for part, keys in enumerate((REPORTED_SCORES[:half], REPORTED_SCORES[half:]))
+    ]
+    legend = [
+        (Markup(figures.bar_swatch(figures.model_style(index), name=f"bar-legend{index}")), model.title)
+        for index, model in enumerate(models)
+    ]
+    return {
+        "score_charts": [Markup(chart) for chart in charts],
+        "score_legend": legend,
+        "confusions": [_confusion(model) for model in models],
+    }
+
+
+def _curve_view(content: ReportContent) -> dict[str, Any]:
+    models = content.models
+    defined = [model.scores["auc"] for model in models if not np.isnan(model.scores["auc"])]
+    # The corner alone would miss most of a curve of a lower AUC, and could stay empty.
+    panels = (False, True) if defined and min(defined) >= 0.85 else (False,)
+    ends = figures.shared_axes(models)
+    return {
+        "roc_charts": [
+            Markup(figures.roc_curves(models, content.labels, zoom=zoom, name=f"roc{index}"))
+            for index, zoom in enumerate(panels)
+            if defined
+        ],
+        "roc_legend": [
+            (
+                _swatch(figures.model_style(index), f"roc-legend{index}"),
+                model.title,
+                words.score_text(model.scores["auc"]),
+            )
+            for index, model in enumerate(models)
+        ],
+        "training_charts": [
+            Markup(figures.training_curves(model, index, ends, name=f"training{index}")) if model.history else None
+            for index, model in enumerate(models)
+        ],
+        "training_legend": [
+            (_swatch(style, f"training-legend-{column}"), column.replace("_", " ").replace("auc", "AUC"))
+            for column, style in figures.training_styles(None).items()
+        ],
+    }
+
+
+def _picture_view(content: ReportContent) -> dict[str, Any]:
+    ramp = np.repeat(np.linspace(0, 1, PHOTO_PX, dtype=np.float32)[None], 20, axis=0)
+    grey = np.full((*ramp.shape, 3), 200, dtype=np.uint8)
+    return {
+        "examples": {name: [photograph(image) for image in images] for name, images in content.examples.items()},
+        "augmentations": [(kind, [photograph(image) for image in images]) for kind, images in content.augmentations],
+        "colour_bar": photograph(overlay(grey, ramp, maximum=1.0)),
+        "gallery": {
+            section: [_gallery_row(content, i) for i, image in enumerate(content.gallery) if image.section == section]
+            for section in GALLERY_SECTIONS
+        },
+    }
+
+
+def _gallery_row(content: ReportContent, index: int) -> dict[str, Any]:
+    image = content.gallery[index]
+    return {
+        "id": image.id,
+        "truth": "malignant" if image.label == 1 else "benign",
+        "photograph": photograph(image.image),
+        "maps": [_map_cell(model, image, index) for model in content.models],
+    }
+
+
+def _map_cell(model: ModelResult, image: GalleryImage, index: int) -> dict[str, Any]:
+    logit = model.gallery_logits[index]
+    return {
+        "title": model.title,
+        "photograph": photograph(model.overlays[index]),
+        "probability": words.probability_text(logit),
+        "right": (logit >= 0) == (image.label == 1),
+        "empty": model.empty[index],
+    }
+
+
+def _confusion(model: ModelResult) -> list[tuple[str, list[tuple[str, int, float]]]]:
+    """Rows by truth, cells by decision: what, count, share of the row (NaN of an empty row)."""
+    rows = []
+    for truth, called_malignant, called_benign in (
+        ("malignant", "true_positive", "false_negative"),
+        ("benign", "false_positive", "true_negative"),
+    ):
+        counts = [int(model.scores[called_malignant]), int(model.scores[called_benign])]
+        whole = sum(counts)
+        cells = [
+            ("right" if key.startswith("true") else "wrong", count, count / whole if whole else float("nan"))
+            for key, count in zip((called_malignant, called_benign), counts, strict=True)
+        ]
+        rows.append((truth, cells))
+    return rows
+
+
+def _swatch(style: figures.Style, name: str) -> Markup:
+    return Markup(figures.line_swatch(style, name=name))
+
+
+def _signed(difference: float) -> str:
+    return f"{difference:+.3f}".replace("-", "−")

@@ -1,0 +1,73 @@
+"""What a person sees on the terminal: lines of text, and bars that show how far the work is."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from lentigo.learn.training import TrainProgress
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Results go to standard output, progress and errors to standard error."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
+
+
+def say(text: str, *, stderr: bool = False) -> None:
+    console(stderr=stderr).print(text)
+
+
+class Display:
+    """Progress on the terminal; nothing but lines of text where the output is no terminal."""
+
+    def say(self, text: str) -> None:
+        say(text)
+
+    @contextlib.contextmanager
+    def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns: list[Any] = [
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        ]
+        with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+            task = progress.add_task(text, total=total)
+            yield lambda done: progress.advance(task, done)
+
+    @contextlib.contextmanager
+    def training(self, name: str) -> "Iterator[Callable[[TrainProgress], None]]":
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        screen = console(stderr=True)
+        columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}")]
+        with Progress(*columns, console=screen, transient=True) as progress:
+            task = progress.add_task(name, total=None, state="")
+            shown = 0
+
+            def update(now: "TrainProgress") -> None:
+                nonlocal shown
+                done = len(now.history) * now.steps + (now.step if len(now.history) < now.epoch else 0)
+                progress.update(task, total=now.epochs * now.steps, completed=done, state=_training_state(now))
+                for row in now.history[shown:]:
+                    screen.print(
+                        f"{name} epoch {row.epoch}: loss {row.train_loss:.4f}, "
+                        f"validation loss {row.validation_loss:.4f}, accuracy {row.validation_accuracy:.4f}, "
+                        f"AUC {row.validation_auc:.4f}, {row.seconds:.0f} s"
+                    )
+                shown = len(now.history)
+
+            yield update
+
+
+def _training_state(now: "TrainProgress") -> str:
+    text = f"epoch {now.epoch}/{now.epochs}  loss {now.loss:.3f}  "
+    if now.history:
+        last = now.history[-1]
+        text += f"validation accuracy {last.validation_accuracy:.3f} AUC {last.validation_auc:.3f}  "
+    left = f"{now.remaining_s / 60:.0f} min" if now.remaining_s >= 90 else f"{now.remaining_s:.0f} s"
+    return f"{text}{now.images_per_s:.0f} images/s  {left} left"

@@ -1,0 +1,415 @@
+"""The pack: what is in it, that it is reused, and that no damage and no half of one gets through."""
+
+import errno
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lentigo.data import pack as pack_module
+from lentigo.data.pack import ImagePack, default_cache, open_pack, pack_images
+from lentigo.data.table import ImageRow, ImageTable, read_table
+from lentigo.errors import DataError
+from lentigo.imaging import read_image
+
+SIZES = [(20, 20), (37, 21), (9, 16), (20, 31), (64, 64), (5, 90)]  # height, width
+
+
+def image_table(root: Path, sizes: list[tuple[int, int]] | None = None, *, suffix: str = ".png") -> ImageTable:
+    """Images of noise, every second one malignant."""
+    rng = np.random.default_rng(0)
+    for number, (height, width) in enumerate(sizes or SIZES):
+        path = root / ("benign", "malignant")[number % 2] / f"{number}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+    return read_table(root)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> ImageTable:
+    return image_table(tmp_path / "data")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def files_in(cache: Path) -> list[str]:
+    return sorted(path.relative_to(cache / "packs").as_posix() for path in (cache / "packs").rglob("*"))
+
+
+def whole(pack: ImagePack) -> np.ndarray:
+    return pack.read(range(len(pack)))
+
+
+# ---------------------------------------------------------------- what is in it
+
+
+def test_images_are_read_and_squeezed(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=20, cache=cache)
+    assert (list(pack.ids), pack.image_px, len(pack)) == (table.ids, 20, len(SIZES))
+    for index, row in enumerate(table.rows):
+        squeezed = Image.fromarray(read_image(row.path)).resize((20, 20), Image.Resampling.BILINEAR)
+        assert np.array_equal(pack.read([index])[0], np.asarray(squeezed))
+    square = table.ids.index("benign/0.png")
+    assert np.array_equal(pack.read([square])[0], read_image(table.rows[square].path))  # of that size: untouched
+
+
+def test_read_gives_any_order(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=16, cache=cache)
+    every = whole(pack)
+    assert every.dtype == np.uint8
+    assert np.array_equal(pack.read(np.array([4, 0, 4])), every[[4, 0, 4]])
+    assert pack.read([]).shape == (0, 16, 16, 3)
+
+
+def test_the_file_is_a_plain_npy_that_numpy_would_write_alike(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=16, cache=cache)
+    path = cache / "packs" / pack.key / "images.npy"
+    assert np.array_equal(np.load(path, mmap_mode="r"), whole(pack))
+    buffer = io.BytesIO()
+    np.save(buffer, whole(pack))
+    assert buffer.getvalue() == path.read_bytes()
+
+
+@pytest.mark.parametrize(("count", "image_px"), [(1, 8), (10605, 300), (10**9, 2048)])
+def test_header_equals_numpys(count: int, image_px: int) -> None:
+    buffer = io.BytesIO()
+    about = {"descr": "|u1", "fortran_order": False, "shape": (count, image_px, image_px, 3)}
+    np.lib.format.write_array_header_1_0(buffer, about)
+    assert pack_module._header(count, image_px) == buffer.getvalue()
+
+
+def test_progress_counts_every_image(tmp_path: Path, cache: Path) -> None:
+    table = image_table(tmp_path / "many", [(4, 4)] * 150)
+    done: list[int] = []
+    pack_images(table, image_px=8, cache=cache, progress=done.append)
+    assert done == [64, 64, 22]
+    done.clear()
+    pack_images(table, image_px=8, cache=cache, progress=done.append)
+    assert done == [150]
+
+
+def test_default_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: ImageTable) -> None:
+    monkeypatch.setenv("LENTIGO_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_cache() == tmp_path / "xdg" / "lentigo"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_cache() == Path.home() / ".cache" / "lentigo"
+    monkeypatch.setenv("LENTIGO_CACHE", "~/packs")
+    assert default_cache() == Path.home() / "packs"
+    monkeypatch.setenv("LENTIGO_CACHE", str(tmp_path / "own"))
+    assert pack_images(table, image_px=8).folder.parent == tmp_path / "own" / "packs"
+
+
+# ---------------------------------------------------------------- the key
+
+
+def test_second_run_decodes_nothing(table: ImageTable, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = whole(pack_images(table, image_px=16, cache=cache))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(pack_module, "read_image", fail)
+    assert np.array_equal(whole(pack_images(table, image_px=16, cache=cache)), first)
+    with pytest.raises(AssertionError, match="decoded again"):
+        pack_images(table, image_px=17, cache=cache)
+
+
+def test_key_follows_contents_order_and_size(table: ImageTable, cache: Path) -> None:
+    key = pack_images(table, image_px=16, cache=cache).key
+    assert re.fullmatch("[0-9a-f]{64}", key)
+    assert pack_images(table, image_px=24, cache=cache).key != key
+    swapped = table.subset([1, 0, *range(2, len(table))])
+    assert pack_images(swapped, image_px=16, cache=cache).key != key
+    renamed = [
+        ImageRow(id=f"x{row.id}", path=row.path.rename(row.path.with_suffix(".moved.png")), label=1 - row.label)
+        for row in table.rows
+    ]
+    moved = ImageTable(root=table.root, rows=tuple(renamed))
+    assert pack_images(moved, image_px=16, cache=cache).key == key  # names and labels are no pixels
+    Image.new("RGB", (3, 3)).save(renamed[2].path)
+    assert pack_images(moved, image_px=16, cache=cache).key != key
+
+
+# ---------------------------------------------------------------- damage
+
+
+def flip(path: Path, position: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[position] ^= 0x11
+    path.write_bytes(data)
+
+
+def refused(pack: ImagePack, table: ImageTable, cache: Path) -> str:
+    """The message with which a damaged pack is refused, at once or when the images are read."""
+    with pytest.raises(DataError) as caught:
+        whole(pack_images(table, image_px=pack.image_px, cache=cache))
+    message = str(caught.value)
+    assert message.startswith(f"the pack {pack.folder} is damaged: ")
+    assert message.endswith("; delete this folder, it is made again on the next run")
+    return message
+
+
+def test_every_flipped_byte_of_pack_json_and_header_is_noticed(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=8, cache=cache)
+    for name, size in (("pack.json", None), ("images.npy", 128)):
+        path = pack.folder / name
+        good = path.read_bytes()
+        for position in range(len(good) if size is None else size):
+            flip(path, position)
+            with pytest.raises(DataError, match=r"is damaged: .+; delete this folder"):
+                open_pack(pack.folder, table.ids)
+            path.write_bytes(good)
+    assert open_pack(pack.folder, table.ids) == pack
+
+
+def test_every_flipped_byte_of_the_images_is_noticed(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=8, cache=cache)
+    path = pack.folder / "images.npy"
+    good = path.read_bytes()
+    for position in range(128, len(good), 7):
+        flip(path, position)
+        index = (position - 128) // (8 * 8 * 3)
+        with pytest.raises(
+            DataError, match=f"damaged: image {table.ids[index]} has another checksum; delete this folder"
+        ):
+            open_pack(pack.folder, table.ids).read([index])
+        path.write_bytes(good)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 127, 128, 500, -1])
+def test_a_cut_file_is_noticed(table: ImageTable, cache: Path, kept: int) -> None:
+    pack = pack_images(table, image_px=8, cache=cache)
+    path = pack.folder / "images.npy"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "images.npy is not 1280 bytes with the header of a pack" in refused(pack, table, cache)
+    pack_json = pack.folder / "pack.json"
+    pack_json.write_bytes(pack_json.read_bytes()[:kept])
+    refused(pack, table, cache)
+
+
+def test_a_longer_file_is_noticed(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=8, cache=cache)
+    with (pack.folder / "images.npy").open("ab") as file:
+        file.write(b"\0")
+    assert "images.npy is not 1280 bytes" in refused(pack, table, cache)
+
+
+@pytest.mark.parametrize("name", ["images.npy", "pack.json"])
+def test_a_missing_file_is_noticed(table: ImageTable, cache: Path, name: str) -> None:
+    pack = pack_images(table, image_px=8, cache=cache)
+    (pack.folder / name).unlink()
+    assert "No such file" in refused(pack, table, cache)
+
+
+def test_a_file_that_goes_away_later_is_noticed(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=8, cache=cache)
+    (pack.folder / "images.npy").unlink()
+    with pytest.raises(DataError, match=r"is damaged: .*No such file.*; delete this folder"):
+        pack.read([0])
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda about: about.update(version=2), "it is of version 2, this lentigo reads 1"),
+        (lambda about: about.update(image_px=9), "pack.json does not match its checksum"),
+        (lambda about: about.update(crc32=about["crc32"][:-1]), "pack.json does not match its checksum"),
+        (lambda about: about.pop("sha256"), "'sha256'"),
+        (lambda about: about.update(note=1), "pack.json does not match its checksum"),
+    ],
+)
+def test_an_edited_pack_json_is_noticed(
+    table: ImageTable, cache: Path, change: Callable[[dict[str, Any]], Any], found: str
+) -> None:
+    pack = pack_images(table, image_px=8, cache=cache)
+    about = json.loads((pack.folder / "pack.json").read_text())
+    change(about)
+    (pack.folder / "pack.json").write_text(json.dumps(about))
+    assert f"damaged: {found}; delete" in refused(pack, table, cache)
+
+
+def test_a_pack_with_a_right_checksum_but_another_folder_is_noticed(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=8, cache=cache)
+    moved = pack.folder.rename(pack.folder.with_name("0" * 64))
+    with pytest.raises(DataError, match=r"is damaged: pack\.json does not match its checksum"):
+        open_pack(moved, table.ids)
+
+
+def test_open_pack_needs_the_right_table(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=8, cache=cache)
+    message = f"the pack {pack.folder} holds 6 images, not 2; open it with the table it is of"
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        open_pack(pack.folder, table.ids[:2])
+
+
+def test_checksums_are_crc32(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=8, cache=cache)
+    assert list(pack.crc32) == [zlib.crc32(image.tobytes()) for image in whole(pack)]
+
+
+# ---------------------------------------------------------------- whole or not at all
+
+
+def test_unreadable_images_are_named_and_nothing_is_left(table: ImageTable, cache: Path) -> None:
+    for row in (table.rows[1], table.rows[3]):
+        row.path.write_bytes(row.path.read_bytes()[:60])
+    with pytest.raises(DataError) as caught:
+        pack_images(table, image_px=8, cache=cache)
+    message = str(caught.value)
+    assert message.startswith(f"2 of 6 images cannot be read: {table.rows[1].path} ")
+    assert str(table.rows[3].path) in message
+    assert message.endswith("; repair or remove these files")
+    assert files_in(cache) == []
+
+
+def test_of_many_unreadable_images_five_are_named(tmp_path: Path, cache: Path) -> None:
+    table = image_table(tmp_path / "bad", [(4, 4)] * 9)
+    for row in table.rows:
+        row.path.write_text("no image")
+    with pytest.raises(DataError, match=r"^9 of 9 images cannot be read: .*; and 4 more; repair or remove") as caught:
+        pack_images(table, image_px=8, cache=cache)
+    assert [str(row.path) in str(caught.value) for row in table.rows] == [True] * 5 + [False] * 4
+
+
+def test_a_missing_image_is_named(table: ImageTable, cache: Path) -> None:
+    table.rows[2].path.unlink()
+    message = f"{table.rows[2].path} cannot be read ([Errno 2] No such file or directory"
+    with pytest.raises(DataError, match=re.escape(message) + ".*; restore the file or remove it from the table"):
+        pack_images(table, image_px=8, cache=cache)
+    assert not (cache / "packs").exists()
+
+
+def test_an_image_that_changes_meanwhile_is_named(
+    table: ImageTable, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_and_change(path: Path) -> np.ndarray:
+        image = read_image(path)
+        if path == table.rows[4].path:
+            Image.new("RGB", (7, 7)).save(path)
+        return image
+
+    monkeypatch.setattr(pack_module, "read_image", read_and_change)
+    message = f"{table.rows[4].path} has changed while it was packed; start again when nothing writes to it"
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        pack_images(table, image_px=8, cache=cache)
+    assert files_in(cache) == []
+
+
+@pytest.mark.parametrize("broken", ["fsync", "mkdir", "rename"])
+def test_a_full_disk_leaves_nothing(
+    table: ImageTable, cache: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (cache / "packs").mkdir(parents=True)
+    if broken == "fsync":
+        monkeypatch.setattr(os, "fsync", full)
+    else:
+        monkeypatch.setattr(Path, broken, full)
+    message = f"the pack cannot be written to {cache / 'packs'} ([Errno 28] No space left on device)"
+    with pytest.raises(DataError, match="^" + re.escape(message) + "; free space, or set LENTIGO_CACHE or --cache$"):
+        pack_images(table, image_px=8, cache=cache)
+    monkeypatch.undo()
+    assert files_in(cache) == []
+    assert len(pack_images(table, image_px=8, cache=cache)) == len(table)
+
+
+def test_a_file_size_limit_leaves_nothing(tmp_path: Path, cache: Path) -> None:
+    """A real failure of the operating system's write, in a process of its own."""
+    image_table(tmp_path / "data", [(4, 4)] * 4)
+    code = f"""
+import resource, signal
+from pathlib import Path
+from lentigo.data.pack import pack_images
+from lentigo.data.table import read_table
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+pack_images(read_table(Path({str(tmp_path / "data")!r})), image_px=128, cache=Path({str(cache)!r}))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert "DataError: the pack cannot be written to" in result.stderr
+    assert "File too large" in result.stderr
+    assert files_in(cache) == []
+
+
+def test_ctrl_c_leaves_nothing(table: ImageTable, cache: Path) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack_images(table, image_px=8, cache=cache, progress=interrupt)
+    assert files_in(cache) == []
+
+
+def test_others_may_read_the_pack(table: ImageTable, cache: Path) -> None:
+    """A cache may be shared: folder and files have the modes of any new ones."""
+    folder = pack_images(table, image_px=8, cache=cache).folder
+    (cache / "plain").mkdir()
+    (cache / "plain" / "file").touch()
+    assert folder.stat().st_mode == (cache / "plain").stat().st_mode
+    assert {path.stat().st_mode for path in folder.iterdir()} == {(cache / "plain" / "file").stat().st_mode}
+
+
+def test_concurrent_writers_agree(table: ImageTable, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three find no pack, wait for each other, and all write it."""
+    barrier = threading.Barrier(3)
+    write = pack_module._write
+
+    def write_together(*args: Any, **more: Any) -> None:
+        barrier.wait(timeout=30)
+        write(*args, **more)
+
+    monkeypatch.setattr(pack_module, "_write", write_together)
+    results: list[np.ndarray] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(whole(pack_images(table, image_px=8, cache=cache))))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(results) == 3
+    assert all(np.array_equal(result, results[0]) for result in results)
+    key = pack_images(table, image_px=8, cache=cache).key
+    assert files_in(cache) == [key, f"{key}/images.npy", f"{key}/pack.json"]
+
+
+# ---------------------------------------------------------------- memory
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path: Path, cache: Path) -> None:
+    """Peak resident memory of a process that packs 100 and one that packs 400 images, 15 and 59 MB packed."""
+    table = image_table(tmp_path / "data", [(8, 8)] * 400, suffix=".bmp")
+    assert len(table) == 400
+    code = f"""
+import resource
+from pathlib import Path
+from lentigo.data.pack import pack_images
+from lentigo.data.table import read_table
+table = read_table(Path({str(tmp_path / "data")!r}))
+for count in (100, 400):
+    pack = pack_images(table.subset(range(count)), image_px=224, cache=Path({str(cache)!r}))
+    pack.read(range(32))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    few, many = (int(line) * unit for line in result.stdout.split())
+    assert many - few < 8_000_000

@@ -1,0 +1,105 @@
+"""The report's sentences and numbers as text, by hand; the interval against scipy and by a property."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from lentigo.report import words
+from lentigo.report.content import ReportContent
+from tests.report.made_up import PAPER, content, model
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "text"),
+    [
+        (words.score_text, 0.8785, "0.878"),  # the float64 lies below
+        (words.score_text, math.nan, "undefined"),
+        (words.duration_text, 4.26, "4.3 s"),
+        (words.duration_text, 59.6, "60 s"),
+        (words.duration_text, 61.0, "1 min 01 s"),
+        (words.duration_text, 3725.0, "1 h 02 min"),
+        (words.duration_text, math.nan, "unknown"),
+        (words.large_text, 7_609_090_048, "7.61 billion"),
+        (words.large_text, 620_000_000, "620 million"),
+        (words.large_text, 1_234, "1,234"),
+        (words.rate_text, 99.4, "99"),
+        (words.rate_text, 1234.5, "1,234"),
+        (words.rate_text, 0.56, "0.56"),
+        (words.rate_text, math.nan, "unknown"),
+        (words.probability_text, 0.0, "0.500"),
+        (words.probability_text, 800.0, ">0.999"),
+        (words.probability_text, -800.0, "<0.001"),
+    ],
+)
+def test_numbers_as_text(function: Any, value: float, text: str) -> None:
+    assert function(value) == text
+
+
+LABELS = np.array([1, 1, 0, 0], dtype=np.int64)
+#                      right in: 0, 2, 3               right in: 0, 3                    right in: 3
+LOGITS = {"a": [1.0, -1.0, -1.0, -2.0], "b": [2.0, -1.0, 0.0, -2.0], "c": [-2.0, -1.0, 0.5, -2.0]}
+
+
+def three_by_hand() -> ReportContent:
+    made = tuple(model(n, LABELS, 4, logits=np.array(values, dtype=np.float32)) for n, values in LOGITS.items())
+    return content(("a", "b", "c"), labels=LABELS, models=made)
+
+
+def test_disagreements_by_hand() -> None:
+    whole = three_by_hand()
+    # Image 0 is right in a and b, image 1 in none, image 2 in a, image 3 in all.
+    assert words.disagreement_counts(whole) == [
+        ("Every model right", 0, 1, 1),
+        ("Models disagree", 1, 1, 2),
+        ("No model right", 1, 0, 1),
+    ]
+    assert words.only_row_right(whole) == [[0, 1, 2], [0, 0, 1], [0, 0, 0]]
+
+
+def test_summary_by_hand() -> None:
+    # AUC by pairs of (1, 0), ties one half: a 4 - 0.5 of 4; b 4 - 1 of 4; c 0.5 + 1 of 4
+    assert words.summary(three_by_hand()) == [
+        "Three models were trained on 7,745 images of kaggle10605 and scored on 4 test images that were kept out of "
+        "training.",
+        "A has the highest AUC, 0.875, followed by B (0.750) and C (0.375).",
+        "Best and worst lie 0.500 apart; whether that is more than chance is not tested here.",
+        "At a probability of 0.5, of 2 malignant test images A misses 1 and C 2.",
+        "The models disagree on 2 of 4 test images.",
+    ]
+
+
+def test_summary_of_one_model_and_of_one_class() -> None:
+    one = content(drawn=True, counts={"test": {"benign": 30, "malignant": 30}})
+    assert words.summary(one)[0] == ("One model was scored on 60 test images that were kept out of training.")
+    benign = np.zeros(4, dtype=np.int64)
+    harmless = content(labels=benign, models=(model("tiny_vgg", benign, 4),))
+    assert words.summary(harmless)[1:] == ["The AUC is undefined, since the test images are of one class."]
+
+
+def test_wilson_interval_of_the_papers_best_accuracy() -> None:
+    low, high = words.wilson_interval(1816, 2000)  # PAPER.md: 0.908 +- about 0.013
+    assert (low, high) == (pytest.approx(0.8945, abs=2e-4), pytest.approx(0.9199, abs=2e-4))
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.integers(1, 5000), st.data())
+def test_wilson_interval_equals_scipy_and_mirrors(n: int, data: st.DataObject) -> None:
+    right = data.draw(st.integers(0, n))
+    low, high = words.wilson_interval(right, n)
+    reference = binomtest(right, n).proportion_ci(method="wilson")
+    assert (low, high) == (pytest.approx(reference.low, abs=1e-12), pytest.approx(reference.high, abs=1e-12))
+    mirrored = words.wilson_interval(n - right, n)
+    assert (1 - high, 1 - low) == (pytest.approx(mirrored[0], abs=1e-12), pytest.approx(mirrored[1], abs=1e-12))
+
+
+def test_limits_say_drawn_and_papers_data_only_where_true() -> None:
+    plain, drawn = content(), content(drawn=True)
+    assert [what for what, _ in words.limits(drawn)][1:] == [what for what, _ in words.limits(plain)]
+    paper = dict(words.limits(content(paper_scores=PAPER)))
+    assert "0.943" in paper["The origin of the images"]
+    assert "0.943" not in dict(words.limits(plain))["The origin of the images"]

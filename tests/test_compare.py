@@ -1,0 +1,187 @@
+"""The whole comparison on 64 drawn lesions: its files, its report, and what happens when it is run again."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from lentigo import compare as job
+from lentigo.config import Experiment
+from lentigo.data.split import read_split
+from lentigo.data.synthetic import write_dataset
+from lentigo.data.table import ImageTable, read_table
+from lentigo.errors import ConfigError, RunError
+from lentigo.files import read_json
+from lentigo.learn.prediction import read_predictions
+
+SECTIONS = ("run", "scores", "roc", "training", "confusion", "examples", "augmentations", "gallery", "disagreements",
+            "costs", "limits", "reproduce")  # fmt: skip
+SMALL = {
+    "tiny_vgg": {"preprocessing": {"resize_px": 32}, "model": {"name": "tiny_vgg"}},
+    "vgg11": {"preprocessing": {"resize_px": 32}, "model": {"name": "vgg11", "options": {"width": 0.03125}}},
+    "alexnet": {"preprocessing": {"resize_px": 72, "crop_px": 64}, "model": {"name": "alexnet", "options": {"width": 0.125}}},
+}  # fmt: skip
+
+
+def small(name: str, **train: float) -> Experiment:
+    tables = {"data": {"image_px": 64}, "split": {"protocol": "folders", "validation_fraction": 0.2}}
+    return Experiment().changed(**tables, train={"epochs": 2, "batch_size": 8, **train}, **SMALL[name])
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data") / "drawn", count=64, size_px=64, seed=3, workers=1)
+
+
+def comparison(drawn: Path, out: Path, *names: str, **changes: object) -> job.Comparison:
+    given = {"table": read_table(drawn), "experiments": tuple(small(name) for name in names), "out": out}
+    return job.Comparison(**given | {"command": "lentigo compare drawn", "drawn": True, "cache": out / "cache"} | changes)
+
+
+@pytest.fixture(scope="module")
+def finished(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("compared")
+    assert job.compare(comparison(drawn, out, *SMALL)) == out / "report.html"
+    return out
+
+
+def test_every_file_of_every_stage_is_there(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == {"cache", "comparison.json", "report.html", "runs", "split.csv"}
+    files = {"experiment.toml", "split.csv", "run.json", "history.csv", "checkpoint.safetensors", "predictions.csv",
+             "validation.csv", "metrics.json", "heatmaps.npy", "explanation.json"}  # fmt: skip
+    for name in SMALL:
+        assert {path.name for path in (finished / "runs" / name).iterdir()} == files
+
+
+def test_the_scores_are_those_of_the_predictions(finished: Path, drawn: Path) -> None:
+    told = read_json(finished / "comparison.json")["models"]
+    table = read_table(drawn)
+    test = [table.ids[index] for index in read_split(finished / "split.csv", table).indices(table, "test")]
+    assert set(told) == set(SMALL)
+    for name, model in told.items():
+        predictions = read_predictions(finished / "runs" / name / "predictions.csv")
+        assert list(predictions.ids) == test
+        assert [label == "malignant" for label in (i.split("/")[1] for i in test)] == list(predictions.labels == 1)
+        assert model["auc"] == pytest.approx(roc_auc_score(predictions.labels, predictions.logits))
+        assert model["accuracy"] == pytest.approx(accuracy_score(predictions.labels, predictions.logits >= 0))
+        assert (model["n"], model["epochs"], model["complete"]) == (16, 2, True)
+        assert model["seconds"] > 0
+        assert "CPU" in model["device"]
+        assert {"precision", "recall", "f1", "specificity"} <= set(model)
+
+
+def test_comparison_json_holds_no_path_of_the_machine(finished: Path) -> None:
+    text = (finished / "comparison.json").read_text()
+    assert str(finished) not in text
+    assert json.loads(text)["data"] == "drawn"
+
+
+def test_the_report_has_every_section_and_every_score(finished: Path) -> None:
+    html = (finished / "report.html").read_text()
+    for section in SECTIONS:
+        assert len(re.findall(rf'id="{section}"', html)) == 1, section
+    for title in ("Tiny VGG", "VGG11", "AlexNet"):
+        assert title in html
+    for model in read_json(finished / "comparison.json")["models"].values():
+        assert f"{model['auc']:.3f}" in html
+    assert "not a medical device" in html
+    assert not re.search(r'(src|href)="https?:', html)
+
+
+def test_heat_maps_are_of_the_last_feature_layer(finished: Path) -> None:
+    """32 px through two poolings: 8 x 8; through VGG11's five: 1 x 1; 64 px through AlexNet: 15, 7, 3, 1."""
+    for name, cells in (("tiny_vgg", 8), ("vgg11", 1), ("alexnet", 1)):
+        maps = np.load(finished / "runs" / name / "heatmaps.npy")
+        assert maps.shape == (16, cells, cells)
+        assert maps.dtype == np.float32
+        assert np.isfinite(maps).all()
+
+
+def test_a_second_run_computes_nothing_again(finished: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "runs").rglob("*.*")}
+    for stage in ("evaluate_run", "explain_run"):
+        monkeypatch.setattr(job, stage, lambda *_, **__: pytest.fail("a finished stage was run again"))
+    summary = (finished / "comparison.json").read_text()
+    job.compare(comparison(drawn, finished, *SMALL))
+    assert {path: path.stat().st_mtime_ns for path in (finished / "runs").rglob("*.*")} == before
+    assert (finished / "comparison.json").read_text() == summary
+
+
+def test_a_missing_stage_is_made_up_for(drawn: Path, tmp_path: Path) -> None:
+    job.compare(comparison(drawn, tmp_path, "tiny_vgg"))
+    run = tmp_path / "runs" / "tiny_vgg"
+    first = {name: (run / name).read_bytes() for name in ("predictions.csv", "heatmaps.npy", "explanation.json")}
+    for name in ("metrics.json", "predictions.csv", "heatmaps.npy", "explanation.json"):
+        (run / name).unlink()
+    job.compare(comparison(drawn, tmp_path, "tiny_vgg"))
+    assert {name: (run / name).read_bytes() for name in first} == first
+
+
+def test_an_edited_split_is_used_and_told(drawn: Path, tmp_path: Path) -> None:
+    table = read_table(drawn)
+    base = comparison(drawn, tmp_path, "tiny_vgg")
+    split = job.make_split(table, base.experiments[0].split)
+    moved = table.ids[split.indices(table, "train")[0]]
+    split.part[moved] = "exclude"
+    split.write(tmp_path / "split.csv")
+    job.compare(base)
+    told = read_json(tmp_path / "comparison.json")
+    assert told["protocol"].startswith("split.csv as found")
+    assert sum(told["counts"]["exclude"].values()) == 1
+
+
+def test_a_run_on_another_split_is_refused(drawn: Path, tmp_path: Path) -> None:
+    job.compare(comparison(drawn, tmp_path, "tiny_vgg"))
+    table = read_table(drawn)
+    split = read_split(tmp_path / "split.csv", table)
+    split.part[table.ids[split.indices(table, "train")[0]]] = "exclude"
+    split.write(tmp_path / "split.csv")
+    with pytest.raises(RunError, match="tiny_vgg was trained on another split than the one given"):
+        job.compare(comparison(drawn, tmp_path, "tiny_vgg"))
+
+
+@pytest.mark.parametrize(
+    ("experiments", "message"),
+    [
+        ((), "no model to compare; registered are tiny_vgg"),
+        ((small("vgg11"), small("vgg11")), "vgg11 would be trained twice into one folder"),
+        ((small("vgg11"), small("tiny_vgg").changed(data={"image_px": 80})), r"differ in \[data\] or \[split\]"),
+        ((Experiment().changed(model={"name": "lenet"}),), "model.name is 'lenet'; registered are"),
+    ],
+)
+def test_experiments_that_cannot_be_compared_are_refused(
+    drawn: Path, tmp_path: Path, experiments: tuple[Experiment, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        job.compare(comparison(drawn, tmp_path / "out", experiments=experiments))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stopped_training_is_noted_in_the_report(drawn: Path, tmp_path: Path) -> None:
+    experiment = small("tiny_vgg", epochs=500, limit_s=0.5)
+    job.compare(comparison(drawn, tmp_path, experiments=(experiment,)))
+    told = read_json(tmp_path / "comparison.json")["models"]["tiny_vgg"]
+    assert told["complete"] is False
+    assert told["epochs"] < 500
+    html = (tmp_path / "report.html").read_text()
+    assert f"Tiny VGG was stopped after 0 minutes and {told['steps']} steps" in " ".join(html.split())
+
+
+def test_the_paper_s_figures_stand_beside_ours_only_on_its_data(drawn: Path) -> None:
+    assert job.paper_scores_for(read_table(drawn)) is None
+    rows = read_table(drawn).rows
+    paper = [rows[0]] * 5500 + [next(row for row in rows if row.label == 1)] * 5105
+    figures = job.paper_scores_for(ImageTable(root=drawn, rows=tuple(paper)))
+    assert figures is not None
+    assert (figures["alexnet"]["accuracy"], figures["tiny_vgg"]["recall"]) == (0.908, 0.907)
+    assert figures["vgg11"]["auc"] == 0.966
+
+
+def test_the_demo_s_experiments_are_small_versions_of_the_paper_s_models() -> None:
+    for name in job.PAPER_MODELS:
+        assert job.demo_experiment(name).model.name == name
+    with pytest.raises(ConfigError, match="resnet101 has no small size for drawn lesions; choose from tiny_vgg"):
+        job.demo_experiment("resnet101")
