@@ -22,8 +22,11 @@ SECTIONS = ("run", "scores", "roc", "training", "confusion", "examples", "augmen
 SMALL = {
     "tiny_vgg": {"preprocessing": {"resize_px": 32}, "model": {"name": "tiny_vgg"}},
     "vgg11": {"preprocessing": {"resize_px": 32}, "model": {"name": "vgg11", "options": {"width": 0.03125}}},
-    "alexnet": {"preprocessing": {"resize_px": 72, "crop_px": 64}, "model": {"name": "alexnet", "options": {"width": 0.125}}},
-}  # fmt: skip
+    "alexnet": {
+        "preprocessing": {"resize_px": 72, "crop_px": 64},
+        "model": {"name": "alexnet", "options": {"width": 0.125}},
+    },
+}
 
 
 def small(name: str, **train: float) -> Experiment:
@@ -37,8 +40,15 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def comparison(drawn: Path, out: Path, *names: str, **changes: object) -> job.Comparison:
-    given = {"table": read_table(drawn), "experiments": tuple(small(name) for name in names), "out": out}
-    return job.Comparison(**given | {"command": "lentigo compare drawn", "drawn": True, "cache": out / "cache"} | changes)
+    given = {
+        "table": read_table(drawn),
+        "experiments": tuple(small(name) for name in names),
+        "out": out,
+        "command": "lentigo compare drawn",
+        "drawn": True,
+        "cache": out / "cache",
+    }
+    return job.Comparison(**given | changes)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +59,8 @@ def finished(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_file_of_every_stage_is_there(finished: Path) -> None:
-    assert {path.name for path in finished.iterdir()} == {"cache", "comparison.json", "report.html", "runs", "split.csv"}
+    results = {"cache", "comparison.json", "report.html", "runs", "split.csv"}
+    assert {path.name for path in finished.iterdir()} == results
     files = {"experiment.toml", "split.csv", "run.json", "history.csv", "checkpoint.safetensors", "predictions.csv",
              "validation.csv", "metrics.json", "heatmaps.npy", "explanation.json"}  # fmt: skip
     for name in SMALL:

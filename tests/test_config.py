@@ -197,6 +197,10 @@ def test_toml_comes_back(scratch: Path, experiment: Experiment) -> None:
     assert types[0] == types[1]  # 1 stays whole, 1.0 does not: they are equal
 
 
+def test_a_whole_number_may_be_large(scratch: Path) -> None:
+    assert read_experiment(written(scratch, f"[model.options]\na = {10**400}\n")).model.options == {"a": 10**400}
+
+
 def test_to_toml_by_hand() -> None:
     text = Experiment().changed(model={"options": {"blocks": 3, "a b": 0.5}}).to_toml()
     assert text.startswith('seed = 0\n\n[data]\nimage_px = 300\n\n[split]\nprotocol = "stratified"\nseed = 0\n')

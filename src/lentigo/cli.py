@@ -92,22 +92,22 @@ def compare(
     cache: CacheOpt = None,
 ) -> None:
     """Train, score and explain several networks on the same images; ends with report.html."""
+    display = Display()
+    table = None if data is None else _table(data, positive)  # before torch is imported: a wrong path is told at once
     from lentigo import compare as job
     from lentigo.config import Experiment, read_experiment
 
     names = [name.strip() for name in models.split(",")] if models else list(job.PAPER_MODELS)
-    display = Display()
     if config:
         experiments = [read_experiment(path) for path in config]
-    elif data is None:
+    elif table is None:
         experiments = [job.demo_experiment(name) for name in names]
     else:
         experiments = [Experiment().changed(model={"name": name}) for name in names]
-    if data is None:
+    if table is None:
         table = job.draw_data(out, seed=seed or 0, display=display)
-    else:
-        table = _table(data, positive)
-        protocol = protocol or (None if config else _default_protocol(table))
+    elif protocol is None and not config:
+        protocol = _default_protocol(table)
     limits = _limits(limit, [experiment.model.name for experiment in experiments])
     experiments = [
         _changed(
@@ -156,10 +156,10 @@ def train(
     cache: CacheOpt = None,
 ) -> None:
     """Train one network; Ctrl-C saves its state, --resume goes on to the same weights."""
+    table = _table(data, positive)
     from lentigo.config import Experiment, read_experiment
     from lentigo.learn.training import train as train_run
 
-    table = _table(data, positive)
     if resume and (out / "experiment.toml").is_file():
         experiment, split = read_experiment(out / "experiment.toml"), out / "split.csv"
     else:

@@ -20,9 +20,11 @@ _LARGEST = 2**63 - 1  # of TOML's whole numbers
 
 
 def _number(value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise PydanticCustomError("number", "Input should be a finite number")
-    return value
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole or (isinstance(value, float) and math.isfinite(value)):
+        number: int | float = value
+        return number
+    raise PydanticCustomError("number", "Input should be a finite number")
 
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -85,7 +87,7 @@ class AugmentConfig(_Table):
     flip_probability: Probability = 0.05
     jitter_probability: Probability = 0.05
     rotate_probability: Probability = 0.05
-    jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.2  # brightness and saturation times 1 +- this, hue turned by +-
+    jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.2  # brightness, saturation: times 1 +- this; hue: +- turns
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 10.0
 
 

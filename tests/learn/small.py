@@ -1,7 +1,7 @@
 """Trainings of seconds: noise images of which the malignant ones are darker, and the smallest networks.
 
-Run as a program, `python -m tests.learn.small DATA CACHE OUT`, it trains in forked children and kills them: one start of
-Python and torch, which takes seconds, serves all of these trainings.
+Run as a program, `python -m tests.learn.small DATA CACHE OUT`, it trains in forked children and kills them: one start
+of Python and torch, which takes seconds, serves all of these trainings.
 """
 
 import json

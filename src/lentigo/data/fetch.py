@@ -67,9 +67,8 @@ def _lay(downloaded: Path, folder: Path) -> None:
     roots = [train.parent for train in sorted(downloaded.rglob("train")) if (train.parent / "test").is_dir()]
     if len(roots) != 1:
         raise DataError(
-            f"{downloaded} holds {len(roots)} folders with train/ and test/, expected one; its layout has changed"
+            f"{downloaded} holds {len(roots)} folders with train/ and test/, not one; give one to `compare`"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         for file in sorted(roots[0].rglob("*")):

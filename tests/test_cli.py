@@ -1,0 +1,211 @@
+"""The command line as a user meets it: in a process of its own, by what it prints and how it exits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lentigo import cli
+from lentigo.config import Experiment
+from lentigo.data.synthetic import write_dataset
+from lentigo.errors import ConfigError
+
+COMMANDS = ("compare", "train", "evaluate", "explain", "split", "fetch", "draw", "models")
+FAST = ["--set", "data.image_px=64", "--set", "preprocessing.resize_px=32", "--set", "train.batch_size=8"]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data") / "drawn", count=40, size_px=64, seed=5, workers=1)
+
+
+def lentigo(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error::UserWarning", "-m", "lentigo.cli", *map(str, arguments)]
+    environment = os.environ | {"LENTIGO_CACHE": str(cwd / "cache"), "COLUMNS": "100", "NO_COLOR": "1"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def called(*arguments: str | Path, monkeypatch: pytest.MonkeyPatch, expect: int = 0) -> None:
+    """The same in this process, which spares the second that importing torch takes."""
+    monkeypatch.setattr(sys, "argv", ["lentigo", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert (caught.value.code or 0) == expect
+
+
+def test_help_names_every_command_and_what_it_is_not(tmp_path: Path) -> None:
+    shown = lentigo("--help", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert "not a medical device" in " ".join(shown.stdout.split())
+    for command in COMMANDS:
+        assert f" {command} " in shown.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example_in_its_help(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called(command, "--help", monkeypatch=monkeypatch)
+    shown = capsys.readouterr().out
+    assert f"lentigo {command}" in shown[shown.index("Examples:") :]
+
+
+def test_an_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    shown = lentigo("compare", "nowhere", cwd=tmp_path)
+    assert shown.returncode == 2
+    assert shown.stdout == ""
+    assert shown.stderr == (
+        "lentigo: nowhere does not exist; give a folder with benign/ and malignant/, or a CSV file\n"
+    )
+
+
+@pytest.mark.parametrize("where", [0, 2])
+def test_debug_shows_the_traceback_wherever_it_stands(tmp_path: Path, where: int) -> None:
+    arguments = ["compare", "nowhere"]
+    arguments.insert(where, "--debug")
+    shown = lentigo(*arguments, cwd=tmp_path)
+    assert shown.returncode == 1
+    assert "Traceback" in shown.stderr
+    assert "DataError: nowhere does not exist" in shown.stderr
+
+
+def test_an_unknown_option_is_exit_code_2_without_a_traceback(tmp_path: Path) -> None:
+    shown = lentigo("split", "--nonsense", cwd=tmp_path)
+    assert shown.returncode == 2
+    assert "--nonsense" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_one_command_after_the_other(drawn: Path, tmp_path: Path) -> None:
+    """split, train with the edited split, evaluate, explain; the split that was handed in is the one that is used."""
+    assert lentigo("split", drawn, "--validation-fraction", "0.2", cwd=tmp_path).returncode == 0
+    edited = (tmp_path / "split.csv").read_text().replace(",train\n", ",exclude\n", 1)
+    (tmp_path / "split.csv").write_text(edited)
+    made = lentigo("train", drawn, "--out", "run", "--split", "split.csv", "--epochs", "1", *FAST, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "epoch 1: loss" in made.stderr
+    assert (tmp_path / "run" / "split.csv").read_text() == edited
+    shown = lentigo("evaluate", "run", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert f"auc         {metrics['auc']:.4f}" in shown.stdout
+    assert "on 10 images" in shown.stdout
+    assert "not a medical device" in shown.stdout
+    shown = lentigo("explain", "run", cwd=tmp_path)
+    assert "10 maps of 8x8 cells" in shown.stdout, shown.stderr
+
+
+def test_compare_reads_its_options(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    called(
+        "compare", drawn, "--out", out, "--cache", cache, "--models", "tiny_vgg", "--epochs", "1", "--seed", "7",
+        "--set", "split.validation_fraction=0.2", *FAST, monkeypatch=monkeypatch,
+    )  # fmt: skip
+    told = json.loads((out / "comparison.json").read_text())
+    assert (told["seed"], told["protocol"], list(told["models"])) == (7, "folders", ["tiny_vgg"])
+    assert told["models"]["tiny_vgg"]["epochs"] == 1
+    assert told["command"].startswith("lentigo compare ")
+
+
+def test_evaluate_on_other_data_scores_every_image(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_dataset(tmp_path / "elsewhere", count=12, size_px=48, seed=9, workers=1)
+    common = ["--cache", tmp_path / "cache"]
+    called(
+        "train", drawn, "--out", tmp_path / "run", "--epochs", "1", "--set", "split.validation_fraction=0.2", *FAST,
+        *common, monkeypatch=monkeypatch,
+    )  # fmt: skip
+    called("evaluate", tmp_path / "run", "--data", other, *common, monkeypatch=monkeypatch)
+    metrics = json.loads((tmp_path / "run" / "evaluations" / "elsewhere" / "metrics.json").read_text())
+    assert (metrics["n"], metrics["n_malignant"]) == (12, 6)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    called("explain", tmp_path / "run", "--data", other, *common, monkeypatch=monkeypatch, expect=2)
+
+
+def test_a_run_whose_data_changed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_dataset(tmp_path / "drawn", count=40, size_px=48, seed=6, workers=1)
+    common = ["--cache", tmp_path / "cache"]
+    called(
+        "train", data, "--out", tmp_path / "run", "--epochs", "1", "--set", "split.validation_fraction=0.2", *FAST,
+        *common, monkeypatch=monkeypatch,
+    )  # fmt: skip
+    changed = sorted((data / "test" / "benign").iterdir())
+    changed[0].write_bytes(changed[1].read_bytes())
+    called("evaluate", tmp_path / "run", *common, monkeypatch=monkeypatch, expect=2)
+    assert "has changed since" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--limit", "vgg11"], "--limit vgg11: give MODEL=MINUTES with a model of tiny_vgg"),
+        (["--limit", "vgg11=5"], "with a model of tiny_vgg and minutes above 0"),
+        (["--limit", "tiny_vgg=-1"], "minutes above 0"),
+        (["--set", "train.epoch=3"], "unknown key train.epoch; allowed here: epochs"),
+        (["--set", "train"], "--set train: give TABLE.KEY=VALUE"),
+        (["--models", "tiny"], "model.name is 'tiny'; registered are tiny_vgg"),
+        (["--protocol", "paper"], "the paper's protocols need its 5500 and 5105"),
+        (["--split", "missing.csv"], "missing.csv does not exist"),
+        (["--config", "missing.toml"], "missing.toml does not exist"),
+    ],
+)
+def test_options_that_are_refused(
+    drawn: Path, tmp_path: Path, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    given = [] if "--models" in options else ["--models", "tiny_vgg"]
+    place = ["--out", tmp_path / "out", "--cache", tmp_path / "cache"]
+    called("compare", drawn, *place, *given, *options, monkeypatch=monkeypatch, expect=2)
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "path", "value"),
+    [
+        ("train.epochs=3", ("train", "epochs"), 3),
+        ("train.learning_rate = 1e-3", ("train", "learning_rate"), 1e-3),
+        ("split.protocol=grouped", ("split", "protocol"), "grouped"),
+        ("seed=4", ("seed",), 4),
+        ("train.betas=[0.8, 0.99]", ("train", "betas"), (0.8, 0.99)),
+    ],
+)
+def test_one_setting_changes_one_key(setting: str, path: tuple[str, ...], value: object) -> None:
+    changed = Experiment().with_setting(setting)
+    found: object = changed
+    for part in path:
+        found = getattr(found, part)
+    assert found == value
+    before, after = (json.dumps(e.model_dump()).split(",") for e in (Experiment(), changed))
+    assert sum(one != other for one, other in zip(before, after, strict=True)) <= (2 if path[-1] == "betas" else 1)
+
+
+def test_a_setting_below_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^--set seed.x=1: seed is a value, not a table"):
+        Experiment().with_setting("seed.x=1")
+    assert Experiment().with_setting("model.options.width=0.5").model.options == {"width": 0.5}
+
+
+def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["lentigo", "--version"])
+    cli.main()
+    assert capsys.readouterr().out == "lentigo 0.1.0\n"
+
+
+def test_ctrl_c_is_one_line_and_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    called("models", monkeypatch=monkeypatch, expect=130)
+    assert capsys.readouterr().err == "lentigo: stopped; run the same command again to go on\n"
