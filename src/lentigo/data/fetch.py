@@ -69,6 +69,7 @@ def _lay(downloaded: Path, folder: Path) -> None:
         raise DataError(
             f"{downloaded} holds {len(roots)} folders with train/ and test/, not one; give one to `compare`"
         )
+    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         for file in sorted(roots[0].rglob("*")):
