@@ -29,13 +29,14 @@ class Display:
     def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        screen = console(stderr=True)
         columns: list[Any] = [
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         ]
-        with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+        with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
             task = progress.add_task(text, total=total)
             yield lambda done: progress.advance(task, done)
 
@@ -45,7 +46,7 @@ class Display:
 
         screen = console(stderr=True)
         columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}")]
-        with Progress(*columns, console=screen, transient=True) as progress:
+        with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
             task = progress.add_task(name, total=None, state="")
             shown = 0
 
@@ -65,7 +66,8 @@ class Display:
 
 
 def _training_state(now: "TrainProgress") -> str:
-    text = f"epoch {now.epoch}/{now.epochs}  loss {now.loss:.3f}  "
+    loss = now.loss if now.step else now.history[-1].train_loss if now.history else now.loss
+    text = f"epoch {now.epoch}/{now.epochs}  loss {loss:.3f}  "
     if now.history:
         last = now.history[-1]
         text += f"validation accuracy {last.validation_accuracy:.3f} AUC {last.validation_auc:.3f}  "

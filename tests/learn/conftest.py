@@ -20,5 +20,5 @@ def noise_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def noise_data(noise_folder: Path, noise_cache: Path) -> TrainingData:
-    """60 images of noise with pack and split; nothing may change them."""
+    """62 images of noise with pack and split; nothing may change them."""
     return read_noise(noise_folder, noise_cache)

@@ -1,56 +1,17 @@
 """Every registered network keeps the contract; the paper's networks are the ones it draws, to the last parameter."""
 
-import hashlib
-import io
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-from urllib.error import URLError
-
-import numpy as np
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from lentigo.config import ModelConfig, PreprocessingConfig
 from lentigo.data.batches import preprocess_batch
 from lentigo.errors import ConfigError
 from lentigo.imaging import Preprocessing
 from lentigo.models.contract import LesionClassifier, evaluating, seeded_torch, split_at_cam, trainable_parameters
-from lentigo.models.costs import multiply_adds
 from lentigo.models.registry import MODELS, create_model, model_entry, resolve_preprocessing
-
-# The smallest input and width that are still the same network, to keep the tests quick.
-SMALL: dict[str, tuple[ModelConfig, PreprocessingConfig]] = {
-    "tiny_vgg": (ModelConfig(name="tiny_vgg", options={"image_px": 20}), PreprocessingConfig()),
-    "vgg11": (ModelConfig(name="vgg11", options={"width": 0.0625}), PreprocessingConfig(resize_px=40, crop_px=32)),
-    "alexnet": (ModelConfig(name="alexnet", options={"width": 0.0625}), PreprocessingConfig(resize_px=72, crop_px=63)),
-    "resnet18": (ModelConfig(name="resnet18"), PreprocessingConfig(resize_px=40, crop_px=33)),
-    "resnet101": (ModelConfig(name="resnet101"), PreprocessingConfig(resize_px=40, crop_px=33)),
-}
-
-
-def small_model(name: str, seed: int = 0) -> tuple[LesionClassifier, Preprocessing]:
-    config, override = SMALL[name]
-    preprocessing = resolve_preprocessing(config, override)
-    return create_model(config, preprocessing, seed=seed), preprocessing
-
-
-def noise(count: int, size_px: int, seed: int = 0) -> Tensor:
-    return torch.rand(count, 3, size_px, size_px, generator=torch.Generator().manual_seed(seed))
-
-
-def full_size_on_meta(name: str) -> tuple[LesionClassifier, Preprocessing]:
-    """The network of the paper's size, with shapes and no values."""
-    config = ModelConfig(name=name)
-    preprocessing = resolve_preprocessing(config, PreprocessingConfig())
-    with torch.device("meta"):
-        return create_model(config, preprocessing, seed=0), preprocessing
-
-
-# ---------------------------------------------------------------- the contract, of every registered network
+from tests.models.helpers import full_size_on_meta, noise, small_model
 
 
 @pytest.fixture(params=list(MODELS))
@@ -165,9 +126,6 @@ def test_input_and_heat_map_have_the_papers_sizes(name: str, size_px: int, cells
     assert getattr(model, model.cam_layer) is model.features
 
 
-# ---------------------------------------------------------------- the paper's networks
-
-
 @pytest.mark.parametrize(
     ("name", "count"),
     [
@@ -274,9 +232,6 @@ def test_narrow_vgg_is_initialised_as_torchvision_does() -> None:
             assert not layer.bias.any()
 
 
-# ---------------------------------------------------------------- options and refusals
-
-
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -306,209 +261,3 @@ def test_two_sizes_that_differ_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"image_px is 64 but \[preprocessing\] gives 300 px; leave one"):
         resolve_preprocessing(config, PreprocessingConfig(resize_px=300))
     assert resolve_preprocessing(config, PreprocessingConfig(resize_px=64)).output_px == 64
-
-
-# ---------------------------------------------------------------- published weights, with no download
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """torch.hub's folder of downloads, empty; the network is cut."""
-
-    def no_connection(*_: object, **__: object) -> None:
-        raise URLError("no connection")
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "urlopen", no_connection)
-    (tmp_path / "checkpoints").mkdir()
-    return tmp_path / "checkpoints"
-
-
-def publish(hub: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, *, stated: bytes | None = None) -> Path:
-    """Put a file where torch.hub would have downloaded ResNet-18's weights to, under the hash of `stated`."""
-    url = f"https://example.org/resnet18-{hashlib.sha256(stated or content).hexdigest()[:8]}.pth"
-    monkeypatch.setattr(torchvision.models, "get_model_weights", lambda _: Published(url))
-    path = hub / url.rsplit("/", 1)[1]
-    path.write_bytes(content)
-    return path
-
-
-class Published:
-    """torchvision's entry of weights, with another address."""
-
-    def __init__(self, url: str) -> None:
-        self.IMAGENET1K_V1, self.url = self, url
-
-    def get_state_dict(self, **options: Any) -> dict[str, Any]:
-        return torch.hub.load_state_dict_from_url(self.url, **options)
-
-
-def saved(content: Any) -> bytes:
-    stream = io.BytesIO()
-    torch.save(content, stream)
-    return stream.getvalue()
-
-
-RESNET18 = ModelConfig(name="resnet18", weights="imagenet")
-
-
-def test_published_weights_are_loaded_and_only_the_last_layer_is_new(
-    hub: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with seeded_torch(11):
-        source = torchvision.models.resnet18()
-    publish(hub, monkeypatch, saved(source.state_dict()))
-    model = create_model(RESNET18, Preprocessing(resize_px=64, crop_px=None), seed=0)
-    theirs, ours = list(source.state_dict().values()), list(model.state_dict().values())
-    assert all(torch.equal(a, b) for a, b in zip(theirs[:-2], ours[:-2], strict=True))
-    assert [tuple(value.shape) for value in ours[-2:]] == [(1, 512), (1,)]
-
-
-def test_no_connection_is_one_sentence(hub: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError) as refusal:
-        create_model(RESNET18, Preprocessing(resize_px=64, crop_px=None), seed=0)
-    message = str(refusal.value)
-    assert message.startswith("the published weights of resnet18 cannot be downloaded from https://")
-    assert "no connection" in message
-    assert 'use weights = "none"' in message
-    assert capfd.readouterr() == ("", "")  # torch.hub's own words are held back
-
-
-def test_damaged_download_is_named(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = publish(hub, monkeypatch, b"half a file", stated=b"a whole file")
-    with pytest.raises(ConfigError, match=f"{path} is damaged: its SHA-256 .* delete it"):
-        create_model(RESNET18, Preprocessing(resize_px=64, crop_px=None), seed=0)
-
-
-def test_published_weights_are_read_without_running_code(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
-
-    def look(_: str, **options: Any) -> dict[str, Any]:
-        seen.update(options)
-        raise URLError("looked")
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", look)
-    publish(hub, monkeypatch, b"weights")
-    with pytest.raises(ConfigError, match="looked"):
-        create_model(RESNET18, Preprocessing(resize_px=64, crop_px=None), seed=0)
-    assert seen == {"progress": False, "check_hash": True, "weights_only": True}
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (ModelConfig(name="tiny_vgg", weights="imagenet"), 'tiny_vgg has no published weights; use weights = "none"'),
-        (
-            ModelConfig(name="vgg11", weights="imagenet", options={"width": 0.5}),
-            "vgg11 with width 0.5 has no published weights",
-        ),
-    ],
-)
-def test_networks_without_published_weights_say_so(config: ModelConfig, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        create_model(config, Preprocessing(resize_px=64, crop_px=None), seed=0)
-
-
-@pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if entry.published_weights])
-def test_published_weights_exist_for_every_network_that_claims_them(name: str) -> None:
-    published = torchvision.models.get_model_weights(name).IMAGENET1K_V1
-    assert len(published.url.rsplit("-", 1)[1].removesuffix(".pth")) == 8  # the hash that is checked
-
-
-# ---------------------------------------------------------------- multiply-adds
-
-
-def test_multiply_adds_of_tiny_vgg_by_hand() -> None:
-    model, preprocessing = full_size_on_meta("tiny_vgg")
-    first = 300 * 300 * 10 * (3 * 9) + 300 * 300 * 10 * (10 * 9)
-    second = 2 * 150 * 150 * 10 * (10 * 9)
-    assert multiply_adds(model, preprocessing) == first + second + 75 * 75 * 10
-
-
-@pytest.mark.parametrize(
-    ("name", "about"), [("alexnet", 0.71e9), ("vgg11", 7.6e9), ("resnet18", 1.82e9), ("resnet101", 7.8e9)]
-)
-def test_multiply_adds_are_half_of_torchs_flops(name: str, about: float) -> None:
-    model, preprocessing = full_size_on_meta(name)
-    counted = multiply_adds(model, preprocessing)
-    with evaluating(model), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, 3, 224, 224, device="meta"))
-    assert counted == counter.get_total_flops() / 2
-    assert counted == pytest.approx(about, rel=0.01)
-
-
-def test_multiply_adds_of_grouped_convolution() -> None:
-    features = nn.Conv2d(3, 6, kernel_size=(1, 2), groups=3)
-    model = LesionClassifier(features, nn.Sequential(nn.Flatten(), nn.Linear(6 * 4 * 3, 1)))
-    assert multiply_adds(model, Preprocessing(resize_px=4, crop_px=None)) == (6 * 4 * 3) * (1 * 1 * 2) + 6 * 4 * 3
-
-
-def test_counting_leaves_the_model_as_it_was() -> None:
-    model, preprocessing = small_model("resnet18")
-    model.train()
-    model.head.eval()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    multiply_adds(model, preprocessing)
-    assert model.features.training
-    assert not model.head.training
-    assert not any(module._forward_hooks for module in model.modules())
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_counting_needs_a_size() -> None:
-    with pytest.raises(ConfigError, match=r"set preprocessing.resize_px or crop_px"):
-        multiply_adds(small_model("tiny_vgg")[0], Preprocessing(resize_px=None, crop_px=None))
-
-
-# ---------------------------------------------------------------- modes and seeds
-
-
-def fail() -> None:
-    raise RuntimeError("halfway")
-
-
-def test_evaluating_gives_each_module_its_own_mode_back() -> None:
-    model = nn.Sequential(nn.Dropout(), nn.Sequential(nn.BatchNorm2d(2), nn.Dropout()))
-    model.train()
-    model[1][0].eval()
-    modes = [True, True, True, False, True]
-    with evaluating(model):
-        assert not any(module.training for module in model.modules())
-    assert [module.training for module in model.modules()] == modes
-    with pytest.raises(RuntimeError, match="halfway"), evaluating(model):
-        fail()
-    assert [module.training for module in model.modules()] == modes
-
-
-def test_seeded_torch_is_a_function_of_its_key() -> None:
-    def draw(*key: int) -> list[float]:
-        with seeded_torch(*key):
-            return torch.rand(3).tolist()
-
-    assert draw(1, 2) == draw(1, 2)
-    assert len({tuple(draw(*key)) for key in [(1, 2), (2, 1), (1,), (1, 2, 0xD809)]}) == 4
-    seed = int(np.random.SeedSequence((1, 2)).generate_state(1, np.uint64)[0] >> 1)
-    assert draw(1, 2) == torch.rand(3, generator=torch.Generator().manual_seed(seed)).tolist()
-
-
-def test_seeded_torch_gives_the_global_state_back_also_nested_and_after_an_error() -> None:
-    before = torch.get_rng_state()
-    with seeded_torch(1):
-        inner = torch.get_rng_state()
-        with seeded_torch(2):
-            torch.rand(5)
-        assert torch.equal(torch.get_rng_state(), inner)
-    assert torch.equal(torch.get_rng_state(), before)
-    with pytest.raises(RuntimeError, match="halfway"), seeded_torch(1):
-        fail()
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_seeded_torch_leaves_devices_that_are_not_in_use_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def touched(*_: object) -> None:
-        raise AssertionError("a device's generator was seeded")
-
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", touched)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with seeded_torch(1):
-        pass

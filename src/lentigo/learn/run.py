@@ -62,12 +62,9 @@ def claim_run(run: Path, experiment: Experiment, data: TrainingData, *, resume: 
         )
     if started:
         _check_same(run, experiment, data)
-        for pattern in (
-            ".*.part",
-            ".tmp*",
-        ):  # what a kill leaves of files half written: lentigo's and safetensors' names
-            for leftover in run.glob(pattern):
-                leftover.unlink(missing_ok=True)
+        # What a kill leaves of files half written, under lentigo's names and those of safetensors.
+        for leftover in [*run.glob(".*.part"), *run.glob(".tmp*")]:
+            leftover.unlink(missing_ok=True)
         return
     data.split.write(run / "split.csv")
     write_json(run / "run.json", {"lentigo": __version__, "data": _about_data(data), "complete": False})
