@@ -54,12 +54,12 @@ _DEMO: dict[str, dict[str, Any]] = {
     },
     "vgg11": {
         "model": {"options": {"width": 0.25}},
-        "preprocessing": {"resize_px": 72, "crop_px": 64},
-        "train": {"epochs": 15, "batch_size": 16, "learning_rate": 5e-4},
+        "preprocessing": {"resize_px": 108, "crop_px": 96},
+        "train": {"epochs": 12, "batch_size": 16, "learning_rate": 5e-4},
     },
     "alexnet": {
         "model": {"options": {"width": 0.25}},
-        "preprocessing": {"resize_px": 108, "crop_px": 96},
+        "preprocessing": {"resize_px": 144, "crop_px": 128},
         "train": {"epochs": 12, "batch_size": 16, "learning_rate": 5e-4},
     },
 }
