@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -120,7 +121,9 @@ def test_evaluate_on_other_data_scores_every_image(
         *common, monkeypatch=monkeypatch,
     )  # fmt: skip
     called("evaluate", tmp_path / "run", "--data", other, *common, monkeypatch=monkeypatch)
-    metrics = json.loads((tmp_path / "run" / "evaluations" / "elsewhere" / "metrics.json").read_text())
+    (scored,) = (tmp_path / "run" / "evaluations").iterdir()
+    assert scored.name.startswith("elsewhere-")
+    metrics = json.loads((scored / "metrics.json").read_text())
     assert (metrics["n"], metrics["n_malignant"]) == (12, 6)
     assert not (tmp_path / "run" / "metrics.json").exists()
     called("explain", tmp_path / "run", "--data", other, *common, monkeypatch=monkeypatch, expect=2)
@@ -149,6 +152,7 @@ def test_a_run_whose_data_changed_is_refused(
         (["--limit", "tiny_vgg=-1"], "minutes above 0"),
         (["--set", "train.epoch=3"], "unknown key train.epoch; allowed here: epochs"),
         (["--set", "train"], "--set train: give TABLE.KEY=VALUE"),
+        (["--models", "tiny_vgg", "--config", "x.toml"], "--config and --models both say which networks"),
         (["--models", "tiny"], "model.name is 'tiny'; registered are tiny_vgg"),
         (["--protocol", "paper"], "the paper's protocols need its 5500 and 5105"),
         (["--split", "missing.csv"], "missing.csv does not exist"),
@@ -159,7 +163,7 @@ def test_options_that_are_refused(
     drawn: Path, tmp_path: Path, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    given = [] if "--models" in options else ["--models", "tiny_vgg"]
+    given = [] if {"--models", "--config"} & set(options) else ["--models", "tiny_vgg"]
     place = ["--out", tmp_path / "out", "--cache", tmp_path / "cache"]
     called("compare", drawn, *place, *given, *options, monkeypatch=monkeypatch, expect=2)
     error = capsys.readouterr().err
@@ -195,17 +199,93 @@ def test_a_setting_below_a_value_is_refused() -> None:
 
 
 def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["lentigo", "--version"])
-    cli.main()
+    called("--version", monkeypatch=monkeypatch)
     assert capsys.readouterr().out == "lentigo 0.1.0\n"
 
 
-def test_ctrl_c_is_one_line_and_exit_code_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
+def interrupted(*arguments: str | Path, cwd: Path, seen: str) -> tuple[int, str]:
+    """Start a command, send it a real Ctrl-C once it has printed `seen`; its exit code and the last line it printed."""
+    command = [sys.executable, "-m", "lentigo.cli", *map(str, arguments)]
+    environment = os.environ | {"LENTIGO_CACHE": str(cwd / "cache"), "NO_COLOR": "1"}
+    process = subprocess.Popen(command, cwd=cwd, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line.rstrip("\n"))
+        if seen in line:
+            process.send_signal(signal.SIGINT)
+    process.stderr.close()
+    return process.wait(timeout=120), lines[-1]
+
+
+def test_ctrl_c_in_a_training_saves_it_and_says_how_to_go_on(drawn: Path, tmp_path: Path) -> None:
+    long = [*FAST, "--epochs", "2000", "--set", "split.validation_fraction=0.2"]
+    code, line = interrupted("train", drawn, "--out", "run", *long, cwd=tmp_path, seen="epoch 2:")
+    assert code == 130
+    assert line.startswith("lentigo: stopped in epoch ")
+    assert line.endswith("the state is saved in run; to go on, give `lentigo train DATA --out RUN --resume`")
+    assert (tmp_path / "run" / "resume.safetensors").is_file()
+
+
+def test_ctrl_c_elsewhere_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "app", interrupted)
-    called("models", monkeypatch=monkeypatch, expect=130)
-    assert capsys.readouterr().err == "lentigo: stopped; run the same command again to go on\n"
+    monkeypatch.setattr("lentigo.data.fetch.fetch", stop)
+    called("fetch", "kaggle-10k", monkeypatch=monkeypatch, expect=130)
+    told = "lentigo: stopped; what was finished is kept; to go on, give the same command again\n"
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "3"], "--resume goes on as run was begun; leave out every option but --out and --cache"),
+        ([], "run holds no training to go on with; check --out, or leave out --resume"),
+    ],
+)
+def test_a_resume_that_is_meant_otherwise_is_refused(
+    drawn: Path, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    called("train", drawn, "--out", "run", "--resume", *options, monkeypatch=monkeypatch, expect=2)
+    assert capsys.readouterr().err == f"lentigo: {message}\n"
+
+
+def test_a_run_from_a_csv_with_its_own_labels_is_found_again(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{path},{'melanoma' if 'malignant' in str(path) else 'nevus'}" for path in sorted(drawn.rglob("*.jpg"))]
+    (tmp_path / "mine.csv").write_text("\n".join(["image,label", *rows]) + "\n")
+    common = ["--cache", tmp_path / "cache"]
+    melanoma = ["--positive", "melanoma"]
+    called(
+        "train", tmp_path / "mine.csv", "--out", tmp_path / "run", "--epochs", "1", *FAST, *melanoma, *common,
+        monkeypatch=monkeypatch,
+    )  # fmt: skip
+    called("evaluate", tmp_path / "run", *common, monkeypatch=monkeypatch)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["root"] == "mine"
+    called("evaluate", tmp_path / "run", "--positive", "nevus", *common, monkeypatch=monkeypatch, expect=2)
+    assert "now gives other labels than" in capsys.readouterr().err
+
+
+def test_a_protocol_in_the_experiment_file_counts_and_none_means_the_data_s_folders(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("silent", ""), ("told", '[split]\nprotocol = "stratified"\n')):
+        (tmp_path / f"{name}.toml").write_text(text)
+        called(
+            "train", drawn, "--config", tmp_path / f"{name}.toml", "--out", tmp_path / name, "--epochs", "1", "--cache",
+            tmp_path / "cache", "--set", "split.validation_fraction=0.2", *FAST, monkeypatch=monkeypatch,
+        )  # fmt: skip
+    assert 'protocol = "folders"' in (tmp_path / "silent" / "experiment.toml").read_text()
+    assert 'protocol = "stratified"' in (tmp_path / "told" / "experiment.toml").read_text()
+
+
+def test_an_absent_extra_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(cli, "app", lacking)
+    called("models", monkeypatch=monkeypatch, expect=2)
+    told = "lentigo: this command needs torch; install it with: pip install 'lentigo[train]'\n"
+    assert capsys.readouterr().err == told

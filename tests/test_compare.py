@@ -1,7 +1,9 @@
 """The whole comparison on 64 drawn lesions: its files, its report, and what happens when it is run again."""
 
+import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,10 @@ from lentigo.config import Experiment
 from lentigo.data.split import read_split
 from lentigo.data.synthetic import write_dataset
 from lentigo.data.table import ImageTable, read_table
-from lentigo.errors import ConfigError, RunError
+from lentigo.errors import ConfigError, DataError, RunError
 from lentigo.files import read_json
 from lentigo.learn.prediction import read_predictions
+from lentigo.models.registry import MODELS
 
 SECTIONS = ("run", "scores", "roc", "training", "confusion", "examples", "augmentations", "gallery", "disagreements",
             "costs", "limits", "reproduce")  # fmt: skip
@@ -131,27 +134,67 @@ def test_a_missing_stage_is_made_up_for(drawn: Path, tmp_path: Path) -> None:
     assert {name: (run / name).read_bytes() for name in first} == first
 
 
-def test_an_edited_split_is_used_and_told(drawn: Path, tmp_path: Path) -> None:
+def edited(drawn: Path, out: Path) -> Path:
+    """The comparison's own split with one training image taken out by hand."""
     table = read_table(drawn)
-    base = comparison(drawn, tmp_path, "tiny_vgg")
-    split = job.make_split(table, base.experiments[0].split)
-    moved = table.ids[split.indices(table, "train")[0]]
-    split.part[moved] = "exclude"
-    split.write(tmp_path / "split.csv")
-    job.compare(base)
-    told = read_json(tmp_path / "comparison.json")
-    assert told["protocol"].startswith("split.csv as found")
-    assert sum(told["counts"]["exclude"].values()) == 1
-
-
-def test_a_run_on_another_split_is_refused(drawn: Path, tmp_path: Path) -> None:
-    job.compare(comparison(drawn, tmp_path, "tiny_vgg"))
-    table = read_table(drawn)
-    split = read_split(tmp_path / "split.csv", table)
+    split = job.make_split(table, small("tiny_vgg").split)
     split.part[table.ids[split.indices(table, "train")[0]]] = "exclude"
-    split.write(tmp_path / "split.csv")
-    with pytest.raises(RunError, match="tiny_vgg was trained on another split than the one given"):
-        job.compare(comparison(drawn, tmp_path, "tiny_vgg"))
+    split.write(out)
+    return out
+
+
+def test_a_split_that_is_handed_in_is_used_and_told(drawn: Path, tmp_path: Path) -> None:
+    given = edited(drawn, tmp_path / "mine.csv")
+    job.compare(comparison(drawn, tmp_path / "out", "tiny_vgg", split_file=given))
+    told = read_json(tmp_path / "out" / "comparison.json")
+    assert told["protocol"] == "given as mine.csv"
+    assert sum(told["counts"]["exclude"].values()) == 1
+    assert (tmp_path / "out" / "split.csv").read_bytes() == given.read_bytes()
+
+
+def test_a_folder_begun_with_another_split_is_refused_and_stays(drawn: Path, tmp_path: Path) -> None:
+    job.compare(comparison(drawn, tmp_path, "tiny_vgg"))
+    before = (tmp_path / "split.csv").read_bytes()
+    given = edited(drawn, tmp_path / "mine.csv")
+    with pytest.raises(RunError, match=r"split.csv differs from the split asked for \(given as mine.csv, seed 0\)"):
+        job.compare(comparison(drawn, tmp_path, "tiny_vgg", split_file=given))
+    with pytest.raises(RunError, match=r"differs from the split asked for \(folders, seed 5\); go on with --split"):
+        job.compare(comparison(drawn, tmp_path, experiments=(small("tiny_vgg").changed(split={"seed": 5}),)))
+    assert (tmp_path / "split.csv").read_bytes() == before
+
+
+def test_a_folder_of_other_images_is_refused(drawn: Path, tmp_path: Path) -> None:
+    job.compare(comparison(drawn, tmp_path, "tiny_vgg"))
+    other = write_dataset(tmp_path / "other", count=40, size_px=48, seed=8, workers=1)
+    with pytest.raises(RunError, match=r"holds a comparison of other images .* give another folder with --out"):
+        job.compare(comparison(other, tmp_path, "tiny_vgg"))
+
+
+def test_nothing_is_written_where_images_cannot_be_read(drawn: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(drawn, broken)
+    next((broken / "train" / "benign").iterdir()).write_bytes(b"no image")
+    with pytest.raises(DataError, match="1 of 64 images cannot be read"):
+        job.compare(comparison(broken, tmp_path / "out", "tiny_vgg"))
+    assert not (tmp_path / "out" / "split.csv").exists()
+
+
+def test_scores_of_other_labels_are_made_again(drawn: Path, tmp_path: Path) -> None:
+    job.compare(comparison(drawn, tmp_path, "tiny_vgg"))
+    file = tmp_path / "runs" / "tiny_vgg" / "predictions.csv"
+    before = file.read_text()
+    flipped = [line.replace(",0,", ",x,").replace(",1,", ",0,").replace(",x,", ",1,") for line in before.splitlines()]
+    file.write_text("\n".join(flipped) + "\n")
+    job.compare(comparison(drawn, tmp_path, "tiny_vgg"))
+    assert file.read_text() == before
+
+
+def test_a_score_of_zero_is_shown_as_zero_and_an_undefined_one_as_undefined(finished: Path) -> None:
+    run = job.read_finished_run(finished / "runs" / "tiny_vgg")
+    metrics = run.evaluation.metrics | {"recall": 0.0, "precision": float("nan")}
+    line = job._line(dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, metrics=metrics)))
+    assert "recall 0.000" in line
+    assert "precision undefined" in line
 
 
 @pytest.mark.parametrize(
@@ -161,6 +204,10 @@ def test_a_run_on_another_split_is_refused(drawn: Path, tmp_path: Path) -> None:
         ((small("vgg11"), small("vgg11")), "vgg11 would be trained twice into one folder"),
         ((small("vgg11"), small("tiny_vgg").changed(data={"image_px": 80})), r"differ in \[data\] or \[split\]"),
         ((Experiment().changed(model={"name": "lenet"}),), "model.name is 'lenet'; registered are"),
+        (
+            (small("tiny_vgg").changed(model={"weights": "imagenet"}),),
+            "tiny_vgg has no published weights; leave it out",
+        ),
     ],
 )
 def test_experiments_that_cannot_be_compared_are_refused(
@@ -192,7 +239,7 @@ def test_the_paper_s_figures_stand_beside_ours_only_on_its_data(drawn: Path) -> 
 
 
 def test_the_demo_s_experiments_are_small_versions_of_the_paper_s_models() -> None:
-    for name in job.PAPER_MODELS:
+    for name in MODELS:
         assert job.demo_experiment(name).model.name == name
-    with pytest.raises(ConfigError, match="resnet101 has no small size for drawn lesions; choose from tiny_vgg"):
-        job.demo_experiment("resnet101")
+    with pytest.raises(ConfigError, match="lenet has no small size for drawn lesions; choose from tiny_vgg"):
+        job.demo_experiment("lenet")

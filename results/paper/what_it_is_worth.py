@@ -1,10 +1,10 @@
-"""What the scores in this folder are worth: the same images judged by their frame alone, and the scores within one archive.
+"""What the scores in this folder are worth: the same images judged by their frame alone, and scores within one archive.
 
 Run: python results/paper/what_it_is_worth.py ../shared/data/kaggle10605 split.csv predictions/*.csv
 Prints a table: AUC on all 2,000 test images and on those of ISIC 2020, the only archive here with both classes, for
 
-* gradient boosting on 12 numbers of an 8 px frame (mean and standard deviation of each channel on the left and right, and
-  on the upper and lower edges): no lesion is in them; fitted to the paper split's training images;
+* gradient boosting on 12 numbers of an 8 px frame (mean and standard deviation of each channel on the left and right,
+  and on the upper and lower edges): no lesion is in them; fitted to the split's training images;
 * every network of this folder.
 """
 
@@ -48,7 +48,8 @@ def main(data: Path, split_file: Path, *prediction_files: Path) -> None:
         rows[file.stem] = predictions.logits
     truth = labels[test]
     print(f"{'':<26}{'all: AUC':>10}{'accuracy':>10}{'ISIC 2020: AUC':>16}")
-    print(f"{'images (malignant)':<26}{f'{len(test)} ({truth.sum()})':>20}{f'{inside.sum()} ({truth[inside].sum()})':>16}")
+    counts = [f"{len(test)} ({truth.sum()})", f"{inside.sum()} ({truth[inside].sum()})"]
+    print(f"{'images (malignant)':<26}{counts[0]:>20}{counts[1]:>16}")
     for name, logits in rows.items():
         whole, within = roc_auc_score(truth, logits), roc_auc_score(truth[inside], logits[inside])
         print(f"{name:<26}{whole:>10.3f}{accuracy_score(truth, logits >= 0):>10.3f}{within:>16.3f}")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from lentigo import __version__
-from lentigo.errors import ConfigError, LentigoError
+from lentigo.errors import ConfigError, LentigoError, RunError, StoppedError
 from lentigo.terminal import Display, console, say
 
 if TYPE_CHECKING:
@@ -18,7 +19,27 @@ if TYPE_CHECKING:
     from lentigo.learn.training import TrainingData
 
 NOTICE = "Research software, not a medical device."
+_TRAIN_EXTRA = ("torch", "torchvision", "lightning_fabric", "sklearn", "scipy", "safetensors", "matplotlib", "jinja2")
+
+
+def _version(on: bool | None) -> None:
+    if on:
+        say(f"lentigo {__version__}")
+        raise typer.Exit
+
+
+class _Commands(TyperGroup):
+    """Ctrl-C anywhere in a command becomes an error of ours, before typer drops it without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise StoppedError("stopped; what was finished is kept") from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -60,7 +81,9 @@ SetOpt = Annotated[
 @app.callback()
 def common(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    version: Annotated[
+        bool | None, typer.Option("--version", help="Show the version.", is_eager=True, callback=_version)
+    ] = None,
 ) -> None:
     """Options of every command."""
 
@@ -69,7 +92,7 @@ def common(
     epilog="Examples:\n\n"
     "lentigo compare   [dim]drawn lesions, three small networks, minutes[/dim]\n\n"
     "lentigo compare data/kaggle-10k --protocol paper\n\n"
-    "lentigo compare data/mine --models tiny_vgg,resnet18 --weights imagenet --epochs 5\n\n"
+    "lentigo compare data/mine --models vgg11,resnet18 --weights imagenet --epochs 5\n\n"
     "lentigo compare data/kaggle-10k --protocol paper --models tiny_vgg,vgg11 --limit vgg11=20"
 )
 def compare(
@@ -97,7 +120,9 @@ def compare(
     from lentigo import compare as job
     from lentigo.config import Experiment, read_experiment
 
-    names = [name.strip() for name in models.split(",")] if models else list(job.PAPER_MODELS)
+    if config and models is not None:
+        raise ConfigError("--config and --models both say which networks; give one of them")
+    names = list(job.PAPER_MODELS) if models is None else [name.strip() for name in models.split(",")]
     if config:
         experiments = [read_experiment(path) for path in config]
     elif table is None:
@@ -106,7 +131,7 @@ def compare(
         experiments = [Experiment().changed(model={"name": name}) for name in names]
     if table is None:
         table = job.draw_data(out, seed=seed or 0, display=display)
-    elif protocol is None and not config:
+    elif protocol is None and not (config and any(_sets_protocol(experiment) for experiment in experiments)):
         protocol = _default_protocol(table)
     limits = _limits(limit, [experiment.model.name for experiment in experiments])
     experiments = [
@@ -160,15 +185,23 @@ def train(
     from lentigo.config import Experiment, read_experiment
     from lentigo.learn.training import train as train_run
 
-    if resume and (out / "experiment.toml").is_file():
+    if resume:
+        others = (model, config, protocol, split, seed, epochs, limit_minutes, weights, device, changes)
+        if any(option is not None for option in others):
+            raise ConfigError(f"--resume goes on as {out} was begun; leave out every option but --out and --cache")
+        if not (out / "experiment.toml").is_file():
+            raise RunError(f"{out} holds no training to go on with; check --out, or leave out --resume")
         experiment, split = read_experiment(out / "experiment.toml"), out / "split.csv"
     else:
+        experiment = read_experiment(config) if config else Experiment()
+        if protocol is None and not _sets_protocol(experiment):
+            protocol = _default_protocol(table)
         experiment = _changed(
-            read_experiment(config) if config else Experiment(),
+            experiment,
             changes,
             seed=seed,
             model={"name": model, "weights": weights},
-            split={"protocol": protocol or (None if config else _default_protocol(table)), "seed": seed},
+            split={"protocol": protocol, "seed": seed},
             train={"epochs": epochs, "limit_s": _seconds(limit_minutes), "device": device},
         )
     prepared = _prepare(table, experiment, split=split, cache=cache)
@@ -186,7 +219,7 @@ def evaluate(run: RunArg, data: OtherDataOpt = None, positive: PositiveOpt = Non
     from lentigo.learn.evaluation import evaluate_run
 
     prepared, own = _data_of_run(run, data, positive, cache)
-    folder = run if own else run / "evaluations" / prepared.table.root.name
+    folder = run if own else run / "evaluations" / f"{prepared.table.name}-{prepared.pack.key[:8]}"
     with Display().bar("scoring", len(prepared.table)) as advance:
         result = evaluate_run(
             run, prepared.table, prepared.pack, prepared.split if own else None, folder=folder, on_progress=advance
@@ -300,19 +333,22 @@ def main() -> None:
     """Run the command line; an error that a user can cause is one message and exit code 2."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
-    if arguments == ["--version"]:
-        say(f"lentigo {__version__}")
-        return
     try:
         app([argument for argument in arguments if argument != "--debug"], prog_name="lentigo")
+    except StoppedError as error:
+        again = "`lentigo train DATA --out RUN --resume`" if arguments[:1] == ["train"] else "the same command again"
+        say(f"lentigo: {error}; to go on, give {again}", stderr=True)
+        sys.exit(130)
+    except ModuleNotFoundError as error:
+        if debug or error.name not in _TRAIN_EXTRA:
+            raise
+        say(f"lentigo: this command needs {error.name}; install it with: pip install 'lentigo[train]'", stderr=True)
+        sys.exit(2)
     except (LentigoError, OSError) as error:
         if debug:
             raise
         say(f"lentigo: {error}", stderr=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        say("lentigo: stopped; run the same command again to go on", stderr=True)
-        sys.exit(130)
 
 
 def _table(data: Path, positive: list[str] | None) -> "ImageTable":
@@ -343,18 +379,19 @@ def _data_of_run(
     """The images that a command on a run works on, and whether they are the run's own."""
     from lentigo.data.pack import pack_images
     from lentigo.data.split import Split
-    from lentigo.learn.run import run_about
+    from lentigo.learn.run import labels_sha256, run_about
     from lentigo.learn.training import TrainingData, read_run
 
-    about = run_about(run)
-    table = _table(data or Path(about["data"]["path"]), positive)
+    about = run_about(run)["data"]
+    table = _table(data or Path(about["path"]), positive or (None if data else about.get("positive")))
     with Display().bar("decoding images", len(table)) as advance:
-        pack = pack_images(table, image_px=about["data"]["image_px"], cache=cache, progress=advance)
-    own = pack.key == about["data"]["pack_key"]
+        pack = pack_images(table, image_px=about["image_px"], cache=cache, progress=advance)
+    own = pack.key == about["pack_key"]
     if data is None and not own:
-        raise ConfigError(
-            f"{table.root} has changed since {run} was trained on it; restore it, or name other data with --data"
-        )
+        raise ConfigError(f"{table.root} has changed since {run} was trained on it; restore it, or give --data")
+    labels = labels_sha256(table)
+    if own and about.get("labels_sha256", labels) != labels:
+        raise ConfigError(f"{table.root} now gives other labels than {run} was trained with; check them and --positive")
     split = read_run(run, table)[1] if own else Split({})
     return TrainingData(table=table, pack=pack, split=split), own
 
@@ -362,6 +399,11 @@ def _data_of_run(
 def _default_protocol(table: "ImageTable") -> Protocol:
     given = set(table.column("split"))
     return "folders" if {"train", "test"} <= given and "" not in given else "stratified"
+
+
+def _sets_protocol(experiment: "Experiment") -> bool:
+    """Whether the experiment file itself says how to split, so that the data's own folders do not decide."""
+    return "split" in experiment.model_fields_set and "protocol" in experiment.split.model_fields_set
 
 
 def _changed(experiment: "Experiment", changes: list[str] | None, **tables: Any) -> "Experiment":
@@ -392,7 +434,9 @@ def _seconds(minutes: float | None) -> float | None:
 
 
 def _command_line() -> str:
-    return shlex.join(["lentigo", *sys.argv[1:]])
+    """The command as it was given; of an absolute path only the end, since reports are handed on."""
+    given = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["lentigo", *given])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ the two results. Whatever is there already and fits is kept, so an interrupted c
 """
 
 import contextlib
+import math
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -17,18 +18,20 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 import torchvision
+from jaxtyping import Int64
 
 from lentigo import __version__
 from lentigo.config import Experiment
 from lentigo.data.pack import ImagePack, pack_images
 from lentigo.data.split import Split, make_split, read_split
 from lentigo.data.table import ImageTable, read_table
-from lentigo.errors import ConfigError, RunError
+from lentigo.errors import ConfigError, DataError, RunError
 from lentigo.evidence.metrics import REPORTED_SCORES
-from lentigo.explain.stage import explain_run
+from lentigo.explain.stage import explain_run, read_explanation
 from lentigo.files import write_json
 from lentigo.learn.device import choose_device
 from lentigo.learn.evaluation import evaluate_run
+from lentigo.learn.prediction import read_predictions
 from lentigo.learn.training import TrainingData, TrainProgress, train
 from lentigo.models.registry import MODELS, model_entry
 from lentigo.report.content import ReportContent
@@ -61,6 +64,14 @@ _DEMO: dict[str, dict[str, Any]] = {
         "model": {"options": {"width": 0.25}},
         "preprocessing": {"resize_px": 144, "crop_px": 128},
         "train": {"epochs": 12, "batch_size": 16, "learning_rate": 5e-4},
+    },
+    "resnet18": {
+        "preprocessing": {"resize_px": 108, "crop_px": 96},
+        "train": {"epochs": 5, "batch_size": 16, "learning_rate": 5e-4},
+    },
+    "resnet101": {
+        "preprocessing": {"resize_px": 72, "crop_px": 64},
+        "train": {"epochs": 3, "batch_size": 16, "learning_rate": 5e-4},
     },
 }
 
@@ -130,17 +141,17 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
     display, started = display or Silent(), time.monotonic()
     _check_models(comparison.experiments)
     table = comparison.table
-    split, protocol = _split(comparison, display)
     with display.bar("decoding images", len(table)) as advance:
         image_px = comparison.experiments[0].data.image_px
         pack = pack_images(table, image_px=image_px, cache=comparison.cache, progress=advance)
+    split, protocol = _split(comparison)
     data = TrainingData(table=table, pack=pack, split=split)
     runs = [_run(comparison.out, experiment, data, display) for experiment in comparison.experiments]
-    _check_same_images(runs)
     write_json(comparison.out / "comparison.json", _summary(comparison, runs, split, protocol))
     display.say("writing the report")
     report = comparison.out / "report.html"
-    write_report(report, _content(comparison, runs, pack, split, protocol=protocol, seconds=time.monotonic() - started))
+    seconds = time.monotonic() - started
+    write_report(report, _content(comparison, runs, pack, split, protocol=protocol, seconds=seconds))
     return report
 
 
@@ -148,8 +159,11 @@ def _check_models(experiments: Sequence[Experiment]) -> None:
     if not experiments:
         raise ConfigError(f"no model to compare; registered are {', '.join(MODELS)}")
     names = [experiment.model.name for experiment in experiments]
-    for name in names:
-        model_entry(name)
+    for experiment in experiments:
+        entry = model_entry(experiment.model.name)
+        if experiment.model.weights == "imagenet" and not entry.published_weights:
+            raise ConfigError(f'{experiment.model.name} has no published weights; leave it out, or use weights "none"')
+        choose_device(experiment.train.device)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"{', '.join(twice)} would be trained twice into one folder; name every model once")
@@ -157,20 +171,30 @@ def _check_models(experiments: Sequence[Experiment]) -> None:
         raise ConfigError("the experiments differ in [data] or [split]; models are compared on the same images only")
 
 
-def _split(comparison: Comparison, display: Display) -> tuple[Split, str]:
-    """The given split, else one that is there (and a person may have edited), else a new one; and what it is called."""
+def _split(comparison: Comparison) -> tuple[Split, str]:
+    """The split that was asked for, and what it is called; it must be the one of what is there already.
+
+    Raises: RunError: the folder was begun with another split or other images.
+    """
     table, config, path = comparison.table, comparison.experiments[0].split, comparison.out / "split.csv"
     if comparison.split_file is not None:
-        split = read_split(comparison.split_file, table)
-        split.write(path)
-        return split, f"given as {comparison.split_file.name}"
-    made = make_split(table, config)
-    if not path.is_file():
-        made.write(path)
-        return made, config.protocol
-    display.say(f"using the split in {path}")
-    split = read_split(path, table)
-    return split, config.protocol if split == made else "split.csv as found, edited or of another protocol or seed"
+        split, name = read_split(comparison.split_file, table), f"given as {comparison.split_file.name}"
+    else:
+        split, name = make_split(table, config), config.protocol
+    if (comparison.out / "runs").is_dir() and path.is_file():
+        try:
+            same = read_split(path, table) == split
+        except DataError as error:
+            raise RunError(
+                f"{comparison.out} holds a comparison of other images ({error}); give another folder with --out"
+            ) from error
+        if not same:
+            raise RunError(
+                f"{path} differs from the split asked for ({name}, seed {config.seed}); go on with --split {path}, "
+                "or give another folder with --out"
+            )
+    split.write(path)
+    return split, name
 
 
 def _run(out: Path, experiment: Experiment, data: TrainingData, display: Display) -> FinishedRun:
@@ -178,32 +202,37 @@ def _run(out: Path, experiment: Experiment, data: TrainingData, display: Display
     folder = out / "runs" / name
     with display.training(name) as on_progress:
         train(folder, experiment, data, resume=True, on_progress=on_progress)
-    device = choose_device(experiment.train.device)
-    if not (folder / "metrics.json").is_file():
-        scored = len(split.indices(table, "test")) + len(split.indices(table, "validation"))
+    device, test = choose_device(experiment.train.device), split.indices(table, "test")
+    if not _scored(folder, table, test):
+        scored = len(test) + len(split.indices(table, "validation"))
         with display.bar(f"{name}: scoring", scored) as advance:
             evaluate_run(folder, table, pack, split, device=device, on_progress=advance)
-    if not (folder / "explanation.json").is_file():
-        with display.bar(f"{name}: explaining", len(split.indices(table, "test"))) as advance:
+    if not _explained(folder, table, test):
+        with display.bar(f"{name}: explaining", len(test)) as advance:
             explain_run(folder, table, pack, split, device=device, on_progress=advance)
     run = read_finished_run(folder)
     display.say(_line(run))
     return run
 
 
+def _scored(folder: Path, table: ImageTable, test: Int64[np.ndarray, " image"]) -> bool:
+    """Whether the scores are there, of these images with these labels."""
+    if not all((folder / name).is_file() for name in ("predictions.csv", "validation.csv", "metrics.json")):
+        return False
+    found = read_predictions(folder / "predictions.csv")
+    return found.ids == tuple(table.ids[i] for i in test) and bool((found.labels == table.labels[test]).all())
+
+
+def _explained(folder: Path, table: ImageTable, test: Int64[np.ndarray, " image"]) -> bool:
+    if not all((folder / name).is_file() for name in ("heatmaps.npy", "explanation.json")):
+        return False
+    return read_explanation(folder).ids == tuple(table.ids[i] for i in test)
+
+
 def _line(run: FinishedRun) -> str:
-    shown = ", ".join(f"{name} {run.evaluation.metrics[name] or float('nan'):.3f}" for name in REPORTED_SCORES)
-    return f"{model_entry(run.name).title}: {shown} on {run.evaluation.metrics['n']} test images"
-
-
-def _check_same_images(runs: list[FinishedRun]) -> None:
-    first = runs[0]
-    for run in runs[1:]:
-        if run.evaluation.predictions.ids != first.evaluation.predictions.ids:
-            raise RunError(
-                f"{run.folder} and {first.folder} were scored on different test images; delete predictions.csv, "
-                "metrics.json and explanation.json in both and run again"
-            )
+    values = {name: run.evaluation.metrics[name] for name in REPORTED_SCORES}
+    shown = [f"{name} undefined" if math.isnan(value) else f"{name} {value:.3f}" for name, value in values.items()]
+    return f"{model_entry(run.name).title}: {', '.join(shown)} on {run.evaluation.metrics['n']} test images"
 
 
 def _summary(comparison: Comparison, runs: list[FinishedRun], split: Split, protocol: str) -> dict[str, Any]:
@@ -212,7 +241,7 @@ def _summary(comparison: Comparison, runs: list[FinishedRun], split: Split, prot
     return {
         "lentigo": __version__,
         "command": comparison.command,
-        "data": comparison.table.root.name,
+        "data": comparison.table.name,
         "images": len(comparison.table),
         "protocol": protocol,
         "seed": first.seed,
@@ -251,7 +280,7 @@ def _content(
     examples = examples_by_class(table, pack, split, seed=seed)
     return ReportContent(
         title="Benign or malignant: " + ", ".join(result.title for result, _ in results),
-        data_name=comparison.table.root.name,
+        data_name=comparison.table.name,
         drawn=comparison.drawn,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         command=comparison.command,
@@ -268,16 +297,26 @@ def _content(
         paper_scores=paper_scores_for(table),
         heat_scale={run.name: scale for run, (_, scale) in zip(runs, results, strict=True)},
         cells={run.name: (run.explanation.maps.shape[1], run.explanation.maps.shape[2]) for run in runs},
-        notes=_notes(comparison, runs),
+        notes=_notes(comparison, runs, protocol),
     )
 
 
-def _notes(comparison: Comparison, runs: list[FinishedRun]) -> tuple[str, ...]:
+def _notes(comparison: Comparison, runs: list[FinishedRun], protocol: str) -> tuple[str, ...]:
     notes = []
     if comparison.drawn:
         notes.append(
             "These are drawn lesions, small networks and short trainings: this page shows how lentigo works, not how "
             "well any network tells real lesions apart."
+        )
+    if comparison.table.ignored:
+        left_out = comparison.table.ignored
+        notes.append(
+            f"{len(left_out)} files are no images that lentigo reads; they were left out: first {left_out[0]}."
+        )
+    if paper_scores_for(comparison.table) and protocol != "paper":
+        notes.append(
+            "The paper's figures are of a random split; these test images were dealt in another way, so the figures "
+            "are not of like tests."
         )
     for run in runs:
         about = run.about

@@ -21,5 +21,9 @@ class RunError(LentigoError):
     """A run folder is incomplete, damaged or of another version, or a training cannot go on."""
 
 
+class StoppedError(LentigoError):
+    """A person stopped the work; what was finished is kept."""
+
+
 class UndefinedMetricError(LentigoError):
     """A score has no value on these labels, for instance an AUC where one class is absent."""

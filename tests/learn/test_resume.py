@@ -66,7 +66,7 @@ def test_signals_end_with_a_saved_state(children: tuple[Path, Any], name: str) -
     assert statuses[name] == [3]
     message = (folder / f"{name}.message").read_text(encoding="utf-8")
     assert message.startswith("stopped in epoch ")
-    assert message.endswith(f"is saved in {folder / name}: give the same command with --resume to go on")
+    assert message.endswith(f"is saved in {folder / name}")
     assert (folder / name / "resume.safetensors").is_file()
     assert not (folder / name / "checkpoint.safetensors").exists()
 

@@ -11,7 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ SPELLINGS = {
     "malignant": 1, "1": 1, "1.0": 1, "m": 1, "mal": 1, "malign": 1, "true": 1,
 }  # fmt: skip
 PARTS = ("train", "validation", "test")
+METADATA = "metadata.csv"  # the table of the folder that holds it
 _PART_PATTERN = re.compile(r"^(train|val|test)", re.IGNORECASE)
 _PART_OF = {"train": "train", "val": "validation", "test": "test"}
 _IGNORED_FOLDERS = {"masks", "mask", "segmentations", "__macosx"}
@@ -76,9 +77,18 @@ class ImageTable:
     root: Path
     rows: tuple[ImageRow, ...]
     ignored: tuple[str, ...] = field(default=())  # files in class folders that have no image suffix
+    source: Path | None = field(default=None, compare=False)  # the folder or CSV file that `read_table` was given
+    positive: tuple[str, ...] = ()  # the label spellings that were said to mean malignant
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def name(self) -> str:
+        """What people call the data set: the name of its CSV file, or of its folder."""
+        if self.source is not None and self.source.is_file() and self.source.name != METADATA:
+            return self.source.stem
+        return self.root.resolve().name
 
     @property
     def ids(self) -> list[str]:
@@ -101,7 +111,7 @@ class ImageTable:
 
     def subset(self, indices: Iterable[int]) -> "ImageTable":
         """The rows at `indices`, in that order; may hold one class only."""
-        return ImageTable(root=self.root, rows=tuple(self.rows[index] for index in indices), ignored=self.ignored)
+        return replace(self, rows=tuple(self.rows[index] for index in indices))
 
 
 def read_table(data: Path, *, positive: Sequence[str] = ()) -> ImageTable:
@@ -119,14 +129,14 @@ def read_table(data: Path, *, positive: Sequence[str] = ()) -> ImageTable:
     try:
         if data.is_file():
             table = _from_csv(data, positive)
-        elif (data / "metadata.csv").is_file():
-            table = _from_csv(data / "metadata.csv", positive)
+        elif (data / METADATA).is_file():
+            table = _from_csv(data / METADATA, positive)
         else:
             table = _from_folders(data, positive)
         _check(table, data)
     except OSError as error:
         raise DataError(f"{data} cannot be read ({error}); check its permissions and names") from error
-    return table
+    return replace(table, source=data, positive=tuple(positive))
 
 
 def label_of(spelling: str, *, positive: Sequence[str] = ()) -> int | None:

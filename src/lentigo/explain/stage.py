@@ -68,6 +68,8 @@ def read_explanation(run: Path) -> Explanation:
     Raises: DataError: a file is missing or damaged.
     """
     about = read_json(run / "explanation.json")
+    if not isinstance(about, dict) or not {"ids", "rows", "columns"} <= set(about):
+        raise DataError(f"{run}/explanation.json lacks ids, rows or columns; write it again with `lentigo explain`")
     try:
         maps = np.load(run / "heatmaps.npy", allow_pickle=False)
     except (OSError, ValueError) as error:

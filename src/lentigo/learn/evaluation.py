@@ -12,7 +12,7 @@ from lentigo.data.pack import ImagePack
 from lentigo.data.split import Split
 from lentigo.data.table import ImageTable
 from lentigo.evidence.metrics import scores
-from lentigo.files import read_json, write_json
+from lentigo.files import write_json
 from lentigo.learn.checkpoint import run_checkpoint
 from lentigo.learn.prediction import Predictions, predict_logits, read_predictions
 
@@ -61,10 +61,9 @@ def evaluate_run(
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """Read what `evaluate_run` wrote.
+    """Read the predictions that `evaluate_run` wrote; the scores are made of them again.
 
-    Raises: DataError: a file is missing or damaged.
+    Raises: DataError: the file is missing or damaged.
     """
-    return Evaluation(
-        predictions=read_predictions(folder / "predictions.csv"), metrics=read_json(folder / "metrics.json")
-    )
+    predictions = read_predictions(folder / "predictions.csv")
+    return Evaluation(predictions=predictions, metrics=dict(scores(predictions.labels, predictions.logits)))

@@ -125,16 +125,18 @@ def write_about(run: Path, data: TrainingData, result: dict[str, Any]) -> None:
 
 def _about_data(data: TrainingData) -> dict[str, Any]:
     return {
-        "root": data.table.root.name,
-        "path": str(data.table.root.resolve()),
+        "root": data.table.name,
+        "path": str((data.table.source or data.table.root).resolve()),
+        "positive": list(data.table.positive),
         "images": len(data.table),
         "image_px": data.pack.image_px,
         "pack_key": data.pack.key,
-        "labels_sha256": _labels_sha256(data.table),
+        "labels_sha256": labels_sha256(data.table),
     }
 
 
-def _labels_sha256(table: ImageTable) -> str:
+def labels_sha256(table: ImageTable) -> str:
+    """A fingerprint of which image has which label."""
     return hashlib.sha256("\n".join(f"{row.id},{row.label}" for row in table.rows).encode()).hexdigest()
 
 
@@ -155,8 +157,8 @@ def _check_same(run: Path, experiment: Experiment, data: TrainingData) -> None:
         raise RunError(
             f"{run} was trained on other images than {data.table.root} holds now; restore them or train anew"
         )
-    labels_sha256 = _labels_sha256(data.table)
-    if found.get("labels_sha256", labels_sha256) != labels_sha256:
+    labels = labels_sha256(data.table)
+    if found.get("labels_sha256", labels) != labels:
         raise RunError(
             f"{run} was trained with other labels than {data.table.root} has now; restore them or train anew"
         )

@@ -25,7 +25,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lentigo.config import Experiment
 from lentigo.data.batches import Augmentation, batches
-from lentigo.errors import ConfigError, LentigoError, RunError, UndefinedMetricError
+from lentigo.errors import ConfigError, RunError, StoppedError, UndefinedMetricError
 from lentigo.evidence.metrics import confusion, log_loss, roc_auc_score
 from lentigo.learn.checkpoint import Checkpoint, save_checkpoint, without_download
 from lentigo.learn.device import choose_device, device_name
@@ -38,7 +38,7 @@ from lentigo.models.registry import create_model, model_entry, resolve_preproces
 __all__ = ["TrainProgress", "TrainingData", "TrainingInterruptedError", "read_run", "train"]
 
 
-class TrainingInterruptedError(LentigoError):
+class TrainingInterruptedError(StoppedError):
     """Somebody stopped the training; its state is saved."""
 
 
@@ -256,7 +256,7 @@ class _Training:
         self._save()
         raise TrainingInterruptedError(
             f"stopped in epoch {self.state.epoch + 1} after step {self.state.step} of {self.steps}; the state is saved "
-            f"in {self.run}: give the same command with --resume to go on"
+            f"in {self.run}"
         )
 
     def _save(self) -> None:

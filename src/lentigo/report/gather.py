@@ -31,7 +31,6 @@ PAPER_SCORES = {
     "vgg11": {"accuracy": 0.906, "f1": 0.90, "auc": 0.966},
     "alexnet": {"accuracy": 0.908, "f1": 0.90, "auc": 0.971},
 }
-_PER_SECTION = 4
 _EXAMPLES = 4
 
 
@@ -46,6 +45,7 @@ class FinishedRun:
     evaluation: Evaluation
     explanation: Explanation
     preprocessing: Preprocessing
+    batch_size: int
     multiply_adds: int
 
 
@@ -62,12 +62,11 @@ def read_finished_run(folder: Path) -> FinishedRun:
         name=checkpoint.experiment.model.name,
         folder=folder,
         about=read_json(folder / "run.json"),
-        history=tuple({name: float(cell) for name, cell in row.items()} for row in read_csv(folder / "history.csv"))
-        if (folder / "history.csv").is_file()
-        else (),
+        history=_history(folder / "history.csv"),
         evaluation=evaluation,
         explanation=explanation,
         preprocessing=checkpoint.preprocessing,
+        batch_size=checkpoint.experiment.train.batch_size,
         multiply_adds=multiply_adds(checkpoint.model, checkpoint.preprocessing),
     )
 
@@ -79,28 +78,29 @@ def paper_scores_for(table: ImageTable) -> dict[str, dict[str, float]] | None:
 
 
 def choose_gallery(
-    labels: np.ndarray, logits: Float32[np.ndarray, "model image"], *, seed: int
+    labels: np.ndarray, logits: Float32[np.ndarray, "model image"], *, seed: int, per_section: int = 4
 ) -> dict[str, list[int]]:
     """Positions among the test images of what the gallery shows, by rule and never by hand.
 
-    malignant, benign: drawn at random from the class. disagree: models decide differently at probability 0.5, widest
-    range of probabilities first. all_wrong: every model decides wrongly, surest first. An image is shown once.
+    malignant, benign: drawn at random from the class, whatever the models say. Then, of the others, disagree: models
+    decide differently at probability 0.5, widest range of probabilities first; all_wrong: every model decides wrongly,
+    surest first. An image is shown once.
     """
     rng = np.random.default_rng(np.random.SeedSequence((seed, 0x6A11)))
     probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    malignant = logits >= 0
-    wrong = malignant != (labels == 1)
+    decisions = logits >= 0
+    wrong = decisions != (labels == 1)
     ranked = {
-        "disagree": _ranked(np.ptp(probabilities, axis=0), malignant.any(axis=0) & ~malignant.all(axis=0)),
-        "all_wrong": _ranked(np.abs(probabilities - labels).min(axis=0), wrong.all(axis=0)),
         "malignant": [int(i) for i in rng.permutation(np.flatnonzero(labels == 1))],
         "benign": [int(i) for i in rng.permutation(np.flatnonzero(labels == 0))],
+        "disagree": _ranked(np.ptp(probabilities, axis=0), decisions.any(axis=0) & ~decisions.all(axis=0)),
+        "all_wrong": _ranked(np.abs(probabilities - labels).min(axis=0), wrong.all(axis=0)),
     }
     chosen: dict[str, list[int]] = {}
     for section, order in ranked.items():
         shown = {index for indices in chosen.values() for index in indices}
-        chosen[section] = [index for index in order if index not in shown][:_PER_SECTION]
-    return {section: chosen[section] for section in ("malignant", "benign", "disagree", "all_wrong")}
+        chosen[section] = [index for index in order if index not in shown][:per_section]
+    return chosen
 
 
 def gallery_images(
@@ -180,6 +180,16 @@ def augmentation_examples(
     return tuple(rows)
 
 
+def _history(path: Path) -> tuple[dict[str, float], ...]:
+    """The rows of history.csv; none where the training ended within its first epoch."""
+    if not path.is_file():
+        return ()
+    try:
+        return tuple({name: float(cell) for name, cell in row.items()} for row in read_csv(path))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}; restore it, or train the run again") from error
+
+
 def _ranked(value: Any, allowed: Any) -> list[int]:
     order = np.argsort(-value, kind="stable")
     return [int(index) for index in order if allowed[index]]
@@ -198,6 +208,7 @@ def _overlays(
 
 
 def _images_per_s(run: FinishedRun) -> float:
+    """In training: the middle epoch's; without a whole epoch, all trained images over the whole time."""
     if run.history:
         return float(np.median([row["images_per_s"] for row in run.history]))
-    return float(run.about.get("images_per_s", float("nan")))
+    return float(run.about["steps"] * run.batch_size / run.about["seconds"])
