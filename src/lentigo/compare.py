@@ -1,6 +1,6 @@
 """The main job: every stage that is missing for every model, in order, then `comparison.json` and `report.html`.
 
-The folder it writes holds `split.csv` (which a person may edit), one run folder a model under `runs/`, and at the end
+The folder it writes holds `split.csv`, one run folder a model under `runs/`, and at the end
 the two results. Whatever is there already and fits is kept, so an interrupted comparison goes on where it stopped.
 """
 
