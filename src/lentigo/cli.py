@@ -171,6 +171,7 @@ def train(
     seed: SeedOpt = None,
     epochs: EpochsOpt = None,
     limit_minutes: Annotated[float | None, typer.Option(min=0, help="Stop training after so long.")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Processes that share every batch; default 1.")] = None,
     weights: WeightsOpt = None,
     device: DeviceOpt = None,
     changes: SetOpt = None,
@@ -186,7 +187,7 @@ def train(
     from lentigo.learn.training import train as train_run
 
     if resume:
-        others = (model, config, protocol, split, seed, epochs, limit_minutes, weights, device, changes)
+        others = (model, config, protocol, split, seed, epochs, limit_minutes, weights, device, devices, changes)
         if any(option is not None for option in others):
             raise ConfigError(f"--resume goes on as {out} was begun; leave out every option but --out and --cache")
         if not (out / "experiment.toml").is_file():
@@ -202,7 +203,7 @@ def train(
             seed=seed,
             model={"name": model, "weights": weights},
             split={"protocol": protocol, "seed": seed},
-            train={"epochs": epochs, "limit_s": _seconds(limit_minutes), "device": device},
+            train={"epochs": epochs, "limit_s": _seconds(limit_minutes), "device": device, "devices": devices},
         )
     prepared = _prepare(table, experiment, split=split, cache=cache)
     with Display().training(experiment.model.name) as on_progress:

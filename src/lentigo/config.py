@@ -101,6 +101,7 @@ class TrainConfig(_Table):
     betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.9, 0.999)  # not strict: TOML has lists
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1  # processes that share every batch
     save_every_s: Annotated[float, Field(gt=0)] = 300.0  # seconds between saves of the resume state inside an epoch
     limit_s: Annotated[float, Field(gt=0)] | None = None  # training stops after so many seconds, and the run says so
 
@@ -133,6 +134,13 @@ class Experiment(_Table):
             elif value is not None:
                 content[name] = value
         return experiment_from(content, "the changed experiment")
+
+    def recipe(self) -> "Experiment":
+        """The experiment with the defaults for where it is computed and how often it is saved: what decides the result."""
+        default = TrainConfig()
+        return self.changed(
+            train={"device": default.device, "devices": default.devices, "save_every_s": default.save_every_s}
+        )
 
     def with_setting(self, setting: str) -> "Experiment":
         """A copy with one key changed as TOML would write it, for instance `train.learning_rate=1e-3`.

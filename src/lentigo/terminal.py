@@ -1,6 +1,7 @@
 """What a person sees on the terminal: lines of text, and bars that show how far the work is."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def say(text: str, *, stderr: bool = False) -> None:
-    console(stderr=stderr).print(text)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, the first speaks
+        console(stderr=stderr).print(text)
 
 
 class Display:

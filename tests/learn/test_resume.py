@@ -184,7 +184,7 @@ def test_moments_lie_in_memory_as_their_weights_do(tmp_path: Path, noise_data: T
     experiment = small_experiment(save_every_s=1e-9)
     with pytest.raises(Killed):
         train(tmp_path, experiment, noise_data, on_progress=Stopper(3, kill))
-    loop = training._Training(tmp_path, experiment, noise_data, torch.device("cpu"), None)
+    loop = training._Training(tmp_path, experiment, noise_data, training._fabric(torch.device("cpu"), experiment), None)
     moments = loop.optimizer.optimizer.state
     assert len(moments) == len(list(loop.model.parameters()))
     for parameter, own in moments.items():

@@ -80,11 +80,11 @@ def gradients(tmp_path: Path, data: TrainingData, piece: int, monkeypatch: pytes
     """The gradient of the first step, with batches in pieces."""
     experiment = small_experiment(TINY, batch_size=13, micro_batch_size=piece)
     preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
-    loop = training._Training(tmp_path, experiment, data, torch.device("cpu"), None)
+    loop = training._Training(tmp_path, experiment, data, training._fabric(torch.device("cpu"), experiment), None)
     monkeypatch.setattr(loop.optimizer, "step", lambda: None)
     order = data.split.indices(data.table, "train")[:13]
     (images,) = batches(data.pack, order, preprocessing, batch_size=13)
-    loop._step(images, torch.from_numpy(data.table.labels[order]).float())
+    loop._step(images, torch.from_numpy(data.table.labels[order]).float(), count=13)
     return {name: parameter.grad for name, parameter in loop.model.named_parameters()}
 
 
@@ -162,9 +162,10 @@ def test_precision_reaches_the_convolutions(tmp_path: Path, noise_data: Training
                 self.seen.add(args[0].dtype)
             return func(*args, **(kwargs or {}))
 
-    loop = training._Training(tmp_path, small_experiment(precision="bf16-mixed"), noise_data, torch.device("cpu"), None)
+    experiment = small_experiment(precision="bf16-mixed")
+    loop = training._Training(tmp_path, experiment, noise_data, training._fabric(torch.device("cpu"), experiment), None)
     with Watch() as watch:
-        loop._step(torch.rand(2, 3, 16, 16), torch.tensor([0.0, 1.0]))
+        loop._step(torch.rand(2, 3, 16, 16), torch.tensor([0.0, 1.0]), count=2)
     assert watch.seen == {torch.bfloat16}
 
 

@@ -150,7 +150,7 @@ def _experiment(run: Path) -> Experiment:
 
 
 def _check_same(run: Path, experiment: Experiment, data: TrainingData) -> None:
-    if changed := _differences(_experiment(run).model_dump(), experiment.model_dump()):
+    if changed := _differences(_experiment(run).recipe().model_dump(), experiment.recipe().model_dump()):
         raise RunError(f"{run} holds another experiment ({'; '.join(changed)}); resume with its own, or train anew")
     found = run_about(run)["data"]
     if found["pack_key"] != data.pack.key:

@@ -77,11 +77,16 @@ def train(
     """
     checkpoint = run / "checkpoint.safetensors"
     preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
-    device = choose_device(experiment.train.device)
-    claim_run(run, experiment, data, resume=resume)
+    fabric = _fabric(choose_device(experiment.train.device), experiment)
+    if fabric.is_global_zero:  # only the first process writes
+        claim_run(run, experiment, data, resume=resume)
+    fabric.barrier()
     if not checkpoint.is_file():
-        training = _Training(run, experiment, data, device, on_progress)
+        training = _Training(run, experiment, data, fabric, on_progress)
         training.to_the_end()
+    if not fabric.is_global_zero:
+        return checkpoint
+    if not checkpoint.is_file():
         # The checkpoint comes last: where it is, the training has ended, and all else is written.
         training.write_about()
         save_checkpoint(
@@ -102,10 +107,11 @@ class _Training:
         run: Path,
         experiment: Experiment,
         data: TrainingData,
-        device: torch.device,
+        fabric: Fabric,
         on_progress: Callable[[TrainProgress], None] | None,
     ) -> None:
-        self.run, self.experiment, self.data, self.on_progress = run, experiment, data, on_progress
+        self.run, self.experiment, self.data = run, experiment, data
+        self.on_progress = on_progress if fabric.is_global_zero else None
         self.config = experiment.train
         self.preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
         self.indices = data.split.indices(data.table, "train")
@@ -114,7 +120,7 @@ class _Training:
         self.piece = self.config.micro_batch_size or model_entry(experiment.model.name).micro_batch_size
         self.stop = threading.Event()
         self.lap_started = self.saved = time.monotonic()
-        self.fabric = _fabric(device, self.config.precision)
+        self.fabric, self.rank, self.processes = fabric, fabric.global_rank, fabric.world_size
         self._build()
 
     def _build(self) -> None:
@@ -135,7 +141,8 @@ class _Training:
         if saved is not None:
             saved.restore_optimizer(adam, self.model)
             self.fabric.strategy.precision.load_state_dict(saved.scaler)
-            write_history(self.run, self.state.history)  # a kill may have come between the state and the history
+            if self.fabric.is_global_zero:
+                write_history(self.run, self.state.history)  # a kill may have come between the state and the history
 
     def to_the_end(self) -> None:
         """Train all epochs, or until the time limit."""
@@ -167,43 +174,92 @@ class _Training:
         rng = np.random.default_rng(np.random.SeedSequence((self.experiment.seed, state.epoch, 0x0DE8)))
         order = rng.permutation(self.indices)
         augmentation = Augmentation(config=self.experiment.augment, seed=self.experiment.seed, epoch=state.epoch)
+        # Each process takes every n-th image of every batch: all images, none twice, the same batches as one process.
+        shares = [order[start : start + size][self.rank :: self.processes] for start in range(0, len(order), size)]
         source = batches(
-            self.data.pack, order, self.preprocessing, batch_size=size, augmentation=augmentation,
-            device=self.fabric.device, skip=state.step,
+            self.data.pack, np.concatenate(shares), self.preprocessing, batch_size=len(shares[0]),
+            augmentation=augmentation, device=self.fabric.device, skip=state.step,
         )  # fmt: skip
         self.wrapped.train()
-        for images in source:
-            labels = torch.from_numpy(self.labels[order[state.step * size : (state.step + 1) * size]])
-            loss = self._step(images, labels.to(images.device, torch.float32))
+        for share in shares[state.step :]:
+            count = min(size, len(order) - state.step * size)
+            # The last batch may be too small for every process to have a share.
+            images = next(source) if len(share) else torch.empty(0, 3, 1, 1, device=self.fabric.device)
+            labels = torch.from_numpy(self.labels[share]).to(images.device, torch.float32)
+            loss = self._step(images, labels, count=count)
             state.step += 1
-            state.loss_sum += loss * len(images)
+            state.loss_sum += loss * count
             state.train_s += self._lap()
             self._report()
-            self._stop_if_asked()
+            stop, late = self._any(self.stop.is_set()), self._any(self._out_of_time())
+            if stop:
+                self._stop()
             if time.monotonic() - self.saved > self.config.save_every_s:
                 self._save()
-            if self._out_of_time():
+            if late:
                 return
 
-    def _step(self, images: Float32[Tensor, "image 3 height width"], labels: Float32[Tensor, " image"]) -> float:
-        """One step of the optimizer on one batch; the mean loss of the batch, before the step."""
+    def _step(
+        self, images: Float32[Tensor, "image 3 height width"], labels: Float32[Tensor, " image"], *, count: int
+    ) -> float:
+        """One step of the optimizer on this process's share of `count` images; their mean loss, before the step."""
         self.optimizer.zero_grad(set_to_none=True)
-        piece = self.piece or len(images)
+        piece = self.piece or max(len(images), 1)
         total = torch.zeros((), device=images.device)
-        with seeded_torch(self.experiment.seed, self.state.epoch, self.state.step, 0xD809):
+        key = (self.experiment.seed, self.state.epoch, self.state.step, 0xD809)
+        with seeded_torch(*key, *([self.rank] if self.rank else [])), self._apart():
             for start in range(0, len(images), piece):
                 logits = self.wrapped(images[start : start + piece])
                 summed = binary_cross_entropy_with_logits(logits, labels[start : start + piece], reduction="sum")
-                loss = summed / len(images)
+                loss = summed / count
                 self.fabric.backward(loss)
                 total += loss.detach()
-        value = float(total)
+        value = float(self._sum_over_processes(total))
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value} in epoch {self.state.epoch + 1}, step {self.state.step + 1}")
         self.optimizer.step()
         return value
 
+    def _apart(self) -> contextlib.AbstractContextManager[None]:
+        """Gradients are added up once a step, after all pieces, and by `_sum_over_processes`: shares differ in size."""
+        if self.processes == 1:
+            return contextlib.nullcontext()
+        apart: contextlib.AbstractContextManager[None] = self.fabric.no_backward_sync(self.wrapped)
+        return apart
+
+    def _sum_over_processes(self, loss: Tensor) -> Tensor:
+        """The loss of the whole batch; every parameter's gradient becomes that of the whole batch."""
+        if self.processes > 1:
+            torch.distributed.all_reduce(loss)
+            for parameter in self.model.parameters():
+                if parameter.grad is None:  # no image for this process
+                    parameter.grad = torch.zeros_like(parameter)
+                torch.distributed.all_reduce(parameter.grad)
+        return loss
+
+    def _any(self, here: bool) -> bool:
+        """Whether it is so in any process: all of them stop after the same step, or they would wait for each other."""
+        if self.processes == 1:
+            return here
+        found = torch.tensor(float(here), device=self.fabric.device)
+        torch.distributed.all_reduce(found)
+        return bool(found > 0)
+
     def _end_epoch(self) -> None:
+        """Validate in the first process, and begin the next epoch in all."""
+        state = self.state
+        if self.fabric.is_global_zero:
+            self._validate()
+        state.epoch, state.step, state.loss_sum, state.train_s = state.epoch + 1, 0, 0.0, 0.0
+        self.fabric.barrier()
+        if self.fabric.is_global_zero:
+            self._save()
+            write_history(self.run, state.history)
+        self._report()
+        if self._any(self.stop.is_set()):
+            self._stop()
+
+    def _validate(self) -> None:
         state = self.state
         validation = self.data.split.indices(self.data.table, "validation")
         labels, logits = self.labels[validation], self._logits(validation)
@@ -218,15 +274,11 @@ class _Training:
             images_per_s=len(self.indices) / state.train_s,
         )
         state.history.append(row)
-        state.epoch, state.step, state.loss_sum, state.train_s = state.epoch + 1, 0, 0.0, 0.0
-        self._save()
-        write_history(self.run, state.history)
-        self._report()
 
     def _logits(self, indices: np.ndarray) -> Float32[np.ndarray, " image"]:
         # The bare network, not the wrapped one: as it will be evaluated, in float32 whatever the training's precision.
         logits = predict_logits(
-            self.model, self.data.pack, indices, self.preprocessing, on_progress=lambda _: self._stop_if_asked()
+            self.model, self.data.pack, indices, self.preprocessing, on_progress=lambda _: self._stop_in_validation()
         )
         if not np.isfinite(logits).all():
             raise self._diverged(
@@ -250,9 +302,11 @@ class _Training:
         self.state.total_s += seconds
         return seconds
 
-    def _stop_if_asked(self) -> None:
-        if not self.stop.is_set():
-            return
+    def _stop_in_validation(self) -> None:
+        if self.processes == 1 and self.stop.is_set():  # several processes stop together, after it
+            self._stop()
+
+    def _stop(self) -> None:
         self._save()
         raise TrainingInterruptedError(
             f"stopped in epoch {self.state.epoch + 1} after step {self.state.step} of {self.steps}; the state is saved "
@@ -260,6 +314,8 @@ class _Training:
         )
 
     def _save(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
         save_training(
             self.run / "resume.safetensors", self.state, self.model, self.optimizer, experiment=self.experiment,
             pack_key=self.data.pack.key, scaler=self.fabric.strategy.precision.state_dict(),
@@ -309,11 +365,22 @@ def _stop_signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _fabric(device: torch.device, precision: Any) -> Fabric:
+def _fabric(device: torch.device, experiment: Experiment) -> Fabric:
+    """Devices, precision and processes. With several processes, Fabric starts this command once for each."""
+    precision, devices = experiment.train.precision, experiment.train.devices
+    if devices > experiment.train.batch_size:
+        raise ConfigError(
+            f"train.devices is {devices}, above train.batch_size {experiment.train.batch_size}, so a process would "
+            "have no image; lower it"
+        )
     if precision == "16-mixed" and device.type == "cpu":
         raise ConfigError('train.precision is "16-mixed", which a processor cannot; use "bf16-mixed" or "32-true"')
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its hints go to stderr; only cli.py prints
-    return Fabric(accelerator=device.type, devices=1, precision=precision)
+    if devices == 1:
+        return Fabric(accelerator=device.type, devices=1, precision=precision)
+    fabric = Fabric(accelerator=device.type, devices=devices, strategy="ddp", precision=precision)
+    fabric.launch()
+    return fabric
 
 
 def _auc_or_nan(labels: np.ndarray, logits: np.ndarray) -> float:
