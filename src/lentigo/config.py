@@ -136,7 +136,7 @@ class Experiment(_Table):
         return experiment_from(content, "the changed experiment")
 
     def recipe(self) -> "Experiment":
-        """The experiment with the defaults for where it is computed and how often it is saved: what decides the result."""
+        """What decides the result: the experiment without where it is computed and how often it is saved."""
         default = TrainConfig()
         return self.changed(
             train={"device": default.device, "devices": default.devices, "save_every_s": default.save_every_s}

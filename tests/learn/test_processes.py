@@ -50,3 +50,19 @@ def test_more_processes_than_images_in_a_batch_are_refused(drawn: Path, tmp_path
     assert done.returncode == 2
     assert "train.devices is 8, above train.batch_size 4, so a process would have no image" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_two_processes_fits_a_comparison(drawn: Path, tmp_path: Path) -> None:
+    """The number of processes decides no result, so `compare` finds such a run finished and goes on with it."""
+    run = tmp_path / "runs" / "tiny_vgg"
+    options = ["--epochs", "1", "--set", "train.batch_size=8"]
+    assert trained(drawn, run, "--devices", "2", *options).returncode == 0
+    before = (run / "checkpoint.safetensors").read_bytes()
+    command = ["compare", str(drawn), "--out", str(tmp_path), "--models", "tiny_vgg", *FAST, *options]
+    environment = os.environ | {"LENTIGO_CACHE": str(drawn.parent / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "lentigo.cli", *command], env=environment, capture_output=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (run / "checkpoint.safetensors").read_bytes() == before
+    assert (tmp_path / "report.html").is_file()

@@ -93,7 +93,7 @@ def load_training(path: Path, *, experiment: Experiment, pack_key: str) -> Saved
     tensors, about = load_tensors(path)
     try:
         place, of = about["state"], experiment_from(tomllib.loads(about["experiment"]), str(path))
-        if of != experiment or about["pack_key"] != pack_key:
+        if of.recipe() != experiment.recipe() or about["pack_key"] != pack_key:
             raise RunError(
                 f"{path} belongs to another experiment or data set; resume with the ones it was started with"
             )
