@@ -45,6 +45,15 @@ def test_two_processes_train_as_one(drawn: Path, tmp_path: Path, batch_size: int
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
 
 
+def test_a_folder_that_is_refused_is_told_once(drawn: Path, tmp_path: Path) -> None:
+    options = ["--epochs", "1", "--set", "train.batch_size=8", "--devices", "2"]
+    assert trained(drawn, tmp_path / "run", *options).returncode == 0
+    again = trained(drawn, tmp_path / "run", *options)
+    assert again.returncode == 2
+    assert again.stderr.count("already holds a training") == 1
+    assert "Traceback" not in again.stderr
+
+
 def test_more_processes_than_images_in_a_batch_are_refused(drawn: Path, tmp_path: Path) -> None:
     done = trained(drawn, tmp_path / "run", "--devices", "8", "--set", "train.batch_size=4")
     assert done.returncode == 2

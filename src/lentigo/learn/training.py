@@ -80,7 +80,9 @@ def train(
     fabric = _fabric(choose_device(experiment.train.device), experiment)
     if fabric.is_global_zero:  # only the first process writes
         claim_run(run, experiment, data, resume=resume)
-    fabric.barrier()
+    if experiment.train.devices > 1:  # after the claim: a folder that is refused starts no process
+        fabric.launch()
+        fabric.barrier()
     if not checkpoint.is_file():
         training = _Training(run, experiment, data, fabric, on_progress)
         training.to_the_end()
@@ -366,7 +368,7 @@ def _stop_signals(stop: threading.Event) -> Iterator[None]:
 
 
 def _fabric(device: torch.device, experiment: Experiment) -> Fabric:
-    """Devices, precision and processes. With several processes, Fabric starts this command once for each."""
+    """Devices, precision and processes; with several, its `launch` starts this command once for each."""
     precision, devices = experiment.train.precision, experiment.train.devices
     if devices > experiment.train.batch_size:
         raise ConfigError(
@@ -378,9 +380,7 @@ def _fabric(device: torch.device, experiment: Experiment) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its hints go to stderr; only cli.py prints
     if devices == 1:
         return Fabric(accelerator=device.type, devices=1, precision=precision)
-    fabric = Fabric(accelerator=device.type, devices=devices, strategy="ddp", precision=precision)
-    fabric.launch()
-    return fabric
+    return Fabric(accelerator=device.type, devices=devices, strategy="ddp", precision=precision)
 
 
 def _auc_or_nan(labels: np.ndarray, logits: np.ndarray) -> float:
