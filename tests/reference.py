@@ -49,6 +49,47 @@ def auc(labels: Sequence[int], scores: Sequence[float]) -> Fraction:
     return wins / pairs
 
 
+def auc_components(labels: Sequence[int], scores: Sequence[float]) -> tuple[list[Fraction], list[Fraction]]:
+    """DeLong's: for each malignant image its share of wins over the benign ones, for each benign one its losses."""
+
+    def win(malignant: float, benign: float) -> Fraction:
+        return Fraction(1) if malignant > benign else Fraction(1, 2) if malignant == benign else Fraction(0)
+
+    malignant = [score for label, score in zip(labels, scores, strict=True) if label == 1]
+    benign = [score for label, score in zip(labels, scores, strict=True) if label == 0]
+    of_malignant = [sum((win(m, b) for b in benign), Fraction(0)) / len(benign) for m in malignant]
+    of_benign = [sum((win(m, b) for m in malignant), Fraction(0)) / len(malignant) for b in benign]
+    return of_malignant, of_benign
+
+
+def auc_variance(labels: Sequence[int], scores: Sequence[float]) -> Fraction:
+    """DeLong's: the sample variances of the components of either class, each over its number of images, added."""
+    variance = Fraction(0)
+    for components in auc_components(labels, scores):
+        mean = sum(components, Fraction(0)) / len(components)
+        squares = sum(((c - mean) ** 2 for c in components), Fraction(0))
+        variance += squares / (len(components) - 1) / len(components)
+    return variance
+
+
+def clustered_auc_variance(labels: Sequence[int], scores: Sequence[float], groups: Sequence[int]) -> Fraction:
+    """Obuchowski's: S10 / M + S01 / N + 2 S11 / (M N), from sums of components within each group."""
+    components = [iter(of_class) for of_class in auc_components(labels, scores)]
+    area = auc(labels, scores)
+    sums = {group: [Fraction(0), Fraction(0)] for group in groups}  # off the mean: malignant, benign
+    for label, group in zip(labels, groups, strict=True):
+        sums[group][0 if label == 1 else 1] += next(components[0 if label == 1 else 1]) - area
+    counts = [sum(label == 1 for label in labels), sum(label == 0 for label in labels)]
+    holding = [{g for label, g in zip(labels, groups, strict=True) if label == wanted} for wanted in (1, 0)]
+    variance = Fraction(0)
+    for side in (0, 1):
+        many = len(holding[side])
+        s = sum((sums[g][side] ** 2 for g in holding[side]), Fraction(0)) * many / ((many - 1) * counts[side])
+        variance += s / counts[side]
+    s11 = sum((both[0] * both[1] for both in sums.values()), Fraction(0)) * len(sums) / (len(sums) - 1)
+    return variance + 2 * s11 / (counts[0] * counts[1])
+
+
 def roc_points(labels: Sequence[int], scores: Sequence[float]) -> list[tuple[Fraction, Fraction]]:
     """(false, true) positive rate with nothing called, then with each distinct score as threshold, highest first."""
     points = [(Fraction(0), Fraction(0))]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lentigo import cli
-from lentigo.config import Experiment
+from lentigo.config import ALLOWED_PROTOCOLS, PROTOCOLS, SOURCE_PROTOCOLS, Experiment
 from lentigo.data.synthetic import write_dataset
 from lentigo.errors import ConfigError
 
@@ -52,6 +53,36 @@ def test_every_command_has_an_example_in_its_help(
     called(command, "--help", monkeypatch=monkeypatch)
     shown = capsys.readouterr().out
     assert f"lentigo {command}" in shown[shown.index("Examples:") :]
+
+
+@pytest.mark.parametrize("command", ["compare", "train", "split"])
+def test_help_names_every_protocol(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called(command, "--help", monkeypatch=monkeypatch)
+    option = capsys.readouterr().out.split("--protocol ")[1].split("--split ")[0].split("--seed ")[0]
+    words = re.findall(r"[\w=-]+", option)
+    assert {*PROTOCOLS, *(f"{kind}=NAME" for kind in SOURCE_PROTOCOLS)} <= set(words)
+
+
+def test_a_split_within_one_source(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_class = [sorted(drawn.glob(f"*/{name}/*.jpg")) for name in ("benign", "malignant")]  # 20 each
+    source = {path: "ab"[index % 2] for files in of_class for index, path in enumerate(files)}
+    rows = [f"{path},{path.parent.name},{source[path]}" for path in source]
+    (tmp_path / "mine.csv").write_text("\n".join(["image,label,source", *rows]) + "\n")
+    called(
+        "split", tmp_path / "mine.csv", "--protocol", "within-source=b", "--test-fraction", "0.3",
+        "--validation-fraction", "0.3", "--out", tmp_path / "split.csv", monkeypatch=monkeypatch,
+    )  # fmt: skip
+    shown = capsys.readouterr().out
+    assert f"protocol within-source=b, seed 0: {tmp_path / 'split.csv'}\n" in shown
+    assert "\nexclude          10 benign      10 malignant\n" in shown
+    lines = [line.rsplit(",", 1) for line in (tmp_path / "split.csv").read_text().splitlines()[1:]]
+    assert {(tmp_path / name).resolve(): part == "exclude" for name, part in lines} == {
+        path.resolve(): name == "a" for path, name in source.items()
+    }
 
 
 def test_an_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
@@ -155,6 +186,8 @@ def test_a_run_whose_data_changed_is_refused(
         (["--models", "tiny_vgg", "--config", "x.toml"], "--config and --models both say which networks"),
         (["--models", "tiny"], "model.name is 'tiny'; registered are tiny_vgg"),
         (["--protocol", "paper"], "the paper's protocols need its 5500 and 5105"),
+        (["--protocol", "random"], f"--protocol random: give {ALLOWED_PROTOCOLS}\n"),
+        (["--protocol", "hold-out-source"], "--protocol hold-out-source: give paper, paper-grouped, "),
         (["--split", "missing.csv"], "missing.csv does not exist"),
         (["--config", "missing.toml"], "missing.toml does not exist"),
     ],

@@ -3,22 +3,24 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lentigo.config import (
+    PROTOCOLS,
+    SOURCE_PROTOCOLS,
     AugmentConfig,
     DataConfig,
     Experiment,
     ModelConfig,
     PreprocessingConfig,
-    Protocol,
     SplitConfig,
     TrainConfig,
     experiment_from,
+    is_protocol,
     read_experiment,
 )
 from lentigo.errors import ConfigError
@@ -147,7 +149,8 @@ EXPERIMENTS = st.builds(
     data=st.builds(DataConfig, image_px=st.integers(16, 2048)),
     split=st.builds(
         SplitConfig,
-        protocol=st.sampled_from(get_args(Protocol)),
+        protocol=st.sampled_from(PROTOCOLS)
+        | st.builds("{}={}".format, st.sampled_from(SOURCE_PROTOCOLS), NAMES.filter(str.strip)),
         seed=SEEDS,
         validation_fraction=FRACTIONS,
         test_fraction=FRACTIONS,
@@ -271,6 +274,37 @@ def test_preprocessing_refuses_a_crop_larger_than_the_resize() -> None:
         asked.applied_to(Preprocessing(resize_px=None, crop_px=None))
 
 
+# ---------------------------------------------------------------- protocols
+
+
+@pytest.mark.parametrize(
+    ("protocol", "kind", "source"),
+    [
+        ("paper-grouped", "paper-grouped", ""),
+        ("hold-out-source=isic2020", "hold-out-source", "isic2020"),
+        ("within-source=a clinic, of = two ", "within-source", "a clinic, of = two "),
+    ],
+)
+def test_a_protocol_may_name_a_source(scratch: Path, protocol: str, kind: str, source: str) -> None:
+    read = read_experiment(written(scratch, f'[split]\nprotocol = "{protocol}"\n'))
+    assert (read.split.protocol, read.split.kind, read.split.source) == (protocol, kind, source)
+    assert Experiment().with_setting(f"split.protocol='{protocol}'") == read
+
+
+def test_a_protocol_with_a_source_needs_no_quotes_in_a_setting() -> None:
+    assert Experiment().with_setting("split.protocol=within-source=x").split == SplitConfig(protocol="within-source=x")
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    ["", "=", "Paper", "paper ", "paper=", "grouped=a", "hold-out-source", "hold-out-source=", "within-source= ", "=a"],
+)
+def test_what_is_no_protocol(scratch: Path, protocol: str) -> None:
+    assert not is_protocol(protocol)
+    with pytest.raises(ConfigError, match="^" + re.escape(f"{scratch}: split.protocol is {protocol!r}: input should ")):
+        read_experiment(written(scratch, f'[split]\nprotocol = "{protocol}"\n'))
+
+
 # ---------------------------------------------------------------- refusals
 
 
@@ -287,8 +321,10 @@ def test_preprocessing_refuses_a_crop_larger_than_the_resize() -> None:
         ("[data]\nimage_px = 2049", "data.image_px is 2049: input should be less than or equal to 2048"),
         (
             "[split]\nprotocol = 'random'",
-            "split.protocol is 'random': input should be 'paper', 'paper-grouped', 'stratified', 'grouped' or 'fold",
+            "split.protocol is 'random': input should be paper, paper-grouped, stratified, grouped, folders, "
+            "hold-out-source=NAME or within-source=NAME",
         ),
+        ("[split]\nprotocol = 3", "split.protocol is 3: input should be paper, paper-grouped, stratified, grouped, "),
         ("[split]\ntest_fraction = 1.0", "split.test_fraction is 1.0: input should be less than 1"),
         ("[split]\nvalidation_fraction = -0.1", "split.validation_fraction is -0.1: input should be greater than or "),
         ("[model]\nname = 3", "model.name is 3: input should be a valid string"),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import threading
 import warnings
 from pathlib import Path
@@ -16,8 +17,8 @@ from lentigo import imaging
 from lentigo.errors import ConfigError, ImageError
 from lentigo.imaging import IMAGENET_MEAN as MEAN
 from lentigo.imaging import IMAGENET_STD as STD
-from lentigo.imaging import Preprocessing, image_size, preprocess, read_image, resize_weights
-from tests.corpus import Bad, Good, bad_files, good_files, grey16, png, whole_files
+from lentigo.imaging import Preprocessing, image_header, preprocess, read_image, resize_weights
+from tests.corpus import Bad, Good, bad_files, encode, good_files, grey16, picture, png, tiff, whole_files
 
 GOOD, BAD = good_files(), bad_files()
 # To be mutated: one file a kind; not TIFF's JPEG, for libtiff writes about its errors to stderr.
@@ -50,7 +51,7 @@ def test_read_image_gives_the_pixels_that_were_written(file: Good, tmp_path: Pat
     assert pixels.shape == file.pixels.shape
     assert np.abs(pixels - file.pixels.astype(float)).max() <= file.tolerance
     np.testing.assert_array_equal(read_image(file.data), pixels)
-    assert image_size(file.data) == image_size(str(path)) == pixels.shape[:2]
+    assert image_header(file.data).size == image_header(str(path)).size == pixels.shape[:2]
 
 
 @pytest.mark.parametrize("file", BAD, ids=lambda file: file.name)
@@ -98,7 +99,7 @@ def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
 # ---------------------------------------------------------------- reading: files, limits, Pillow's globals
 
 
-@pytest.mark.parametrize("function", [read_image, image_size])
+@pytest.mark.parametrize("function", [read_image, image_header])
 def test_what_is_not_a_file_is_refused_by_name(function, tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     cases = {
@@ -122,7 +123,7 @@ def test_a_file_above_50_mb_is_not_even_read(tmp_path: Path, monkeypatch: pytest
     with path.open("wb") as file:
         file.truncate(51_000_000)
     monkeypatch.setattr(Path, "open", lambda *args: pytest.fail("the file was opened"))
-    for function in (read_image, image_size):
+    for function in (read_image, image_header):
         with pytest.raises(ImageError, match=r"scan\.tiff has 51\.0 MB, the limit is 50 MB; save it smaller"):
             function(path)
     with pytest.raises(ImageError, match=r"^image has 50\.0 MB, the limit"):
@@ -136,23 +137,91 @@ def test_the_limits_themselves_are_allowed(monkeypatch: pytest.MonkeyPatch) -> N
     assert read_image(data).shape == (16, 24, 3)
     monkeypatch.setattr(imaging, "MAX_PIXELS", 16 * 24 - 1)
     with pytest.raises(ImageError, match=r"has 24 x 16 = 0\.0 megapixels"):
-        image_size(data)
+        image_header(data)
 
 
 def test_too_large_images_are_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("pixels were decoded"))
     for file in BAD:
         if "megapixels" in file.name or "absurd" in file.name:
-            for function in (read_image, image_size):
+            for function in (read_image, image_header):
                 with pytest.raises(ImageError, match=file.message):
                     function(file.data)
 
 
-def test_image_size_decodes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "format_", "mode"),
+    [
+        ("jpeg", "JPEG", "RGB"),
+        ("jpeg of 2 pictures", "JPEG", "RGB"),
+        ("webp lossy", "WEBP", "RGB"),
+        ("bmp", "BMP", "RGB"),
+        ("tiff lzw", "TIFF", "RGB"),
+        ("png rgb 16 bit", "PNG", "RGB;16"),
+        ("grey jpeg", "JPEG", "L"),
+        ("1 bit PNG", "PNG", "1"),
+        ("1 bit TIFF", "TIFF", "1"),
+        ("grey 16 bit png", "PNG", "I;16"),
+        ("grey 12 bit tiff", "TIFF", "I;16"),
+        ("grey 16 bit tiff MM", "TIFF", "I;16B"),
+        ("palette PNG", "PNG", "P"),
+        ("rgba png", "PNG", "RGBA"),
+        ("rgba png 16 bit", "PNG", "RGBA;16"),
+        ("la png 16 bit", "PNG", "RGBA;16"),  # Pillow widens it
+        ("cmyk tiff", "TIFF", "CMYK"),
+        ("cmyk jpeg", "JPEG", "CMYK"),
+    ],
+)
+def test_image_header_tells_format_and_mode(name: str, format_: str, mode: str) -> None:
+    header = image_header(next(file.data for file in GOOD if file.name == name))
+    assert (header.format, header.mode, header.orientation, header.has_exif) == (format_, mode, 1, False)
+
+
+def test_image_header_of_16_bit_colour_tiff() -> None:
+    colour = np.arange(16 * 24 * 3, dtype="<u2").tobytes()
+    data = tiff(colour, {262: 2, 277: 3, 279: len(colour)})
+    at = data.index(struct.pack("<HHII", 258, 4, 1, 8))  # bits: one value would mean one channel
+    header = image_header(data[:at] + struct.pack("<HHII", 258, 3, 3, len(data)) + data[at + 12 :] + b"\x10\0" * 3)
+    assert (header.size, header.mode) == ((16, 24), "RGB;16")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_image_header_tells_orientation(kind: str, orientation: int) -> None:
+    file = next(file for file in GOOD if file.name == f"{kind} orientation {orientation}")
+    header = image_header(file.data)
+    assert (header.orientation, header.size) == (orientation, (24, 16) if orientation >= 5 else (16, 24))
+    assert header.has_exif == (kind != "TIFF")  # there the tag stands among the image's own
+
+
+def test_image_header_takes_an_orientation_of_no_sense_for_upright() -> None:
+    for orientation in (0, 9, 4711):
+        exif = Image.Exif()
+        exif[274] = orientation
+        header = image_header(encode(Image.fromarray(picture()), "JPEG", exif=exif))
+        assert (header.orientation, header.size, header.has_exif) == (1, (16, 24), True)
+
+
+def test_image_header_finds_exif_behind_the_pixels_and_in_tiff() -> None:
+    assert image_header(next(f.data for f in GOOD if f.name == "png with exif behind its pixels")).has_exif
+    assert image_header(tiff(picture()[..., 0].tobytes(), {34665: 8})).has_exif  # the tag that points to it
+
+
+def test_image_header_gives_quantisation_tables_in_order() -> None:
+    """Annex K of ITU T.81: at quality 50 its luminance table begins 16 11 10 16, its chrominance table 17 18 24 47."""
+    tables = image_header(encode(Image.fromarray(picture()), "JPEG", quality=50)).quantisation
+    assert len(tables) == 128
+    assert (tables[:4], tables[63], tables[64:68], tables[127]) == ((16, 11, 10, 16), 99, (17, 18, 24, 47), 99)
+    own = [list(range(1, 65)), list(range(65, 129))]
+    assert image_header(encode(Image.fromarray(picture()), "JPEG", qtables=own)).quantisation == tuple(range(1, 129))
+    assert image_header(whole_files()["tiff jpeg"]).quantisation == ()
+
+
+def test_image_header_decodes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("pixels were decoded"))
     for file in GOOD:
         if file.name not in ("png with exif behind its pixels", "png turned by xmp", "png with broken exif"):
-            assert image_size(file.data) == file.pixels.shape[:2], file.name
+            assert image_header(file.data).size == file.pixels.shape[:2], file.name
 
 
 def test_only_the_named_formats_are_ever_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,12 +286,13 @@ def test_any_bytes_give_an_image_or_an_image_error(data: st.DataObject) -> None:
     for start, inserted, removed in data.draw(st.lists(edits, min_size=1, max_size=4)):
         file[start : start + removed] = inserted
     try:
+        header = image_header(bytes(file))
         image = read_image(bytes(file))
     except ImageError:
         return
     assert image.dtype == np.uint8
     assert image.size > 0
-    assert image_size(bytes(file)) == image.shape[:2]
+    assert header.size == image.shape[:2]
 
 
 # ---------------------------------------------------------------- preprocessing

@@ -28,6 +28,17 @@ def _version(on: bool | None) -> None:
         raise typer.Exit
 
 
+def _protocol(protocol: str | None) -> str | None:
+    """Refused before any image is read or torch is imported."""
+    if protocol is None:
+        return None
+    from lentigo.config import ALLOWED_PROTOCOLS, is_protocol
+
+    if not is_protocol(protocol):
+        raise ConfigError(f"--protocol {protocol}: give {ALLOWED_PROTOCOLS}")
+    return protocol
+
+
 class _Commands(TyperGroup):
     """Ctrl-C anywhere in a command becomes an error of ours, before typer drops it without a word."""
 
@@ -48,7 +59,6 @@ app = typer.Typer(
     epilog="Begin with [bold]lentigo compare[/bold]: drawn lesions, no download, a report in minutes.",
 )
 
-Protocol = Literal["paper", "paper-grouped", "stratified", "grouped", "folders"]
 _DATA_HELP = "Folder with benign/ and malignant/ (also under train/ and test/) or with metadata.csv, or a CSV file."
 DataArg = Annotated[Path, typer.Argument(help=_DATA_HELP)]
 RunArg = Annotated[Path, typer.Argument(help="Run folder that `lentigo train` or `lentigo compare` wrote.")]
@@ -57,8 +67,13 @@ PositiveOpt = Annotated[
     list[str] | None, typer.Option("--positive", help="A label that means malignant, all others benign; repeatable.")
 ]
 ProtocolOpt = Annotated[
-    Protocol | None,
-    typer.Option(help="How images are dealt out; default: the data's own folders, or stratified where there are none."),
+    str | None,
+    typer.Option(
+        callback=_protocol,
+        metavar="PROTOCOL",
+        help="How images are dealt out: folders, stratified, grouped, paper, paper-grouped, hold-out-source=NAME or "
+        "within-source=NAME; default: the data's own folders, or stratified where there are none.",
+    ),
 ]
 SplitOpt = Annotated[Path | None, typer.Option(help="A split.csv to use as it is.")]
 SeedOpt = Annotated[
@@ -248,14 +263,15 @@ def explain(run: RunArg, data: OtherDataOpt = None, positive: PositiveOpt = None
 
 @app.command(
     epilog="Examples:\n\nlentigo split data/kaggle-10k --protocol paper\n\n"
-    "lentigo split data/mine --protocol grouped --seed 3 --out split.csv"
+    "lentigo split data/mine --protocol grouped --seed 3 --out split.csv\n\n"
+    "lentigo split mine.csv --protocol within-source=isic2020"
 )
 def split(
     data: DataArg,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("split.csv"),
     protocol: ProtocolOpt = None,
     seed: SeedOpt = None,
-    test_fraction: Annotated[float | None, typer.Option(help="Of all images; default 0.2.")] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="Of the images used; default 0.2.")] = None,
     validation_fraction: Annotated[float | None, typer.Option(help="Of the other images; default 0.1.")] = None,
     positive: PositiveOpt = None,
 ) -> None:
@@ -397,7 +413,7 @@ def _data_of_run(
     return TrainingData(table=table, pack=pack, split=split), own
 
 
-def _default_protocol(table: "ImageTable") -> Protocol:
+def _default_protocol(table: "ImageTable") -> str:
     given = set(table.column("split"))
     return "folders" if {"train", "test"} <= given and "" not in given else "stratified"
 

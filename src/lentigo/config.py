@@ -16,7 +16,22 @@ from pydantic_core import PydanticCustomError
 from lentigo.errors import ConfigError
 from lentigo.imaging import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
+PROTOCOLS = ("paper", "paper-grouped", "stratified", "grouped", "folders")
+SOURCE_PROTOCOLS = ("hold-out-source", "within-source")  # written with =NAME, one of the table's sources
+ALLOWED_PROTOCOLS = f"{', '.join(PROTOCOLS)}, {' or '.join(f'{kind}=NAME' for kind in SOURCE_PROTOCOLS)}"
 _LARGEST = 2**63 - 1  # of TOML's whole numbers
+
+
+def is_protocol(text: str) -> bool:
+    """Whether a split protocol is written like this; whether the data have the source it names is not known here."""
+    kind, equals, source = text.partition("=")
+    return kind in SOURCE_PROTOCOLS and bool(source.strip()) if equals else kind in PROTOCOLS
+
+
+def _protocol(value: Any) -> str:
+    if isinstance(value, str) and is_protocol(value):
+        return value
+    raise PydanticCustomError("protocol", f"Input should be {ALLOWED_PROTOCOLS}")
 
 
 def _number(value: Any) -> int | float:
@@ -31,7 +46,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=_LARGEST)]
 Number = Annotated[int | float, PlainValidator(_number)]  # one message instead of one for int and one for float
-Protocol = Literal["paper", "paper-grouped", "stratified", "grouped", "folders"]
+Protocol = Annotated[str, PlainValidator(_protocol)]
 
 
 class _Table(BaseModel):
@@ -52,7 +67,17 @@ class SplitConfig(_Table):
     protocol: Protocol = "stratified"
     seed: Seed = 0
     validation_fraction: Fraction = 0.1  # of the images that are not test images
-    test_fraction: Fraction = 0.2  # of all images
+    test_fraction: Fraction = 0.2  # of all images that the protocol uses
+
+    @property
+    def kind(self) -> str:
+        """The protocol without the source that it may name."""
+        return self.protocol.partition("=")[0]
+
+    @property
+    def source(self) -> str:
+        """The source that the protocol names; empty for one that names none."""
+        return self.protocol.partition("=")[2]
 
 
 class ModelConfig(_Table):

@@ -48,7 +48,7 @@ _SIGNATURES = (  # offset, bytes, what a file that has them there is called
     (4, b"ftyp", "a HEIC, AVIF or video file"),
     (128, b"DICM", "a DICOM file"),
 )
-_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339  # EXIF and TIFF tags
+_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT, _EXIF = 274, 258, 262, 339, 34665  # EXIF and TIFF tags
 _FLIPS = (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM)
 _TURNS = (Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)
 _TRANSPOSES = dict(enumerate((*_FLIPS, *_TURNS), start=2))  # by EXIF orientation; 1 is upright, 5 to 8 swap the sides
@@ -96,6 +96,18 @@ class Preprocessing:
         return cls(resize_px=resize, crop_px=crop, mean=mean, std=std)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageHeader:
+    """What an image file says about itself before its pixels are decoded."""
+
+    size: tuple[int, int]  # height and width in pixels, upright: after EXIF orientation
+    format: str  # one of FORMATS
+    mode: str  # Pillow's; with ";16" behind it where more than 8 bits a channel are stored, as in I;16
+    orientation: int  # EXIF, 2 to 8 where the pixels must be turned or mirrored, else 1
+    has_exif: bool
+    quantisation: tuple[int, ...]  # a JPEG's tables, one after the other; empty for other formats
+
+
 def read_image(source: Path | str | bytes, *, name: str | None = None) -> UInt8[np.ndarray, "height width 3"]:
     """Pixels of an image file, upright, as RGB.
 
@@ -108,7 +120,7 @@ def read_image(source: Path | str | bytes, *, name: str | None = None) -> UInt8[
     Raises: ImageError: no such file, in none of `FORMATS`, damaged, or above `MAX_BYTES` or `MAX_PIXELS`.
     """
     name = name or _name_of(source)
-    data = _read_bytes(source, name)
+    data = file_bytes(source, name=name)
     if ImageFile.LOAD_TRUNCATED_IMAGES:  # Pillow would paint what is missing grey, and say nothing
         raise ImageError(
             f"{name} is not read while PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, since damaged images would pass as "
@@ -128,15 +140,50 @@ def read_image(source: Path | str | bytes, *, name: str | None = None) -> UInt8[
             ) from error
 
 
-def image_size(source: Path | str | bytes) -> tuple[int, int]:
-    """Height and width of an image file after EXIF orientation, in pixels, from its header alone.
+def image_header(source: Path | str | bytes, *, name: str | None = None) -> ImageHeader:
+    """Size, format, mode and the like of an image file; `source` and `name` as in `read_image`.
 
     Raises: ImageError: as `read_image`, except for damage that only decoding finds.
     """
-    name = _name_of(source)
-    data = _read_bytes(source, name)
+    name = name or _name_of(source)
+    data = file_bytes(source, name=name)
     with _without_pillow_warnings():
-        return _upright_size(_open(data, name), data)
+        image = _open(data, name)
+        mode, orientation = _stored_mode(image, data), _stored_orientation(image, data)  # in this order: PNG may decode
+        tables: Mapping[int, list[int]] = getattr(image, "quantization", {})  # only JPEG has them
+        tags: Mapping[int, Any] = getattr(image, "tag_v2", {})  # only TIFF; whose size Pillow may turn, or not yet
+        sides = (tags.get(257, image.height), tags.get(256, image.width))
+        return ImageHeader(
+            size=sides if orientation < 5 else sides[::-1],
+            format="JPEG" if image.format == "MPO" else str(image.format),  # MPO: a JPEG with more pictures behind it
+            mode=mode,
+            orientation=orientation,
+            has_exif=_EXIF in tags or any(image.info.get(key) for key in ("exif", "Raw profile type exif")),
+            quantisation=tuple(int(value) for key in sorted(tables) for value in tables[key]),
+        )
+
+
+def file_bytes(source: Path | str | bytes, *, name: str | None = None) -> bytes:
+    """The bytes of a file, read once and whole.
+
+    Raises: ImageError: no such file, a folder or device, empty, or above `MAX_BYTES`.
+    """
+    name = name or _name_of(source)
+    if isinstance(source, bytes):
+        _check_bytes(len(source), name)
+        return source
+    try:
+        path = Path(source)
+        if not path.is_file():
+            found = "is a folder" if path.is_dir() else "is a device or pipe" if path.exists() else "does not exist"
+            raise ImageError(f"{name} {found}; give the path of an image file")
+        _check_bytes(path.stat().st_size, name)
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # the file may have grown since
+    except (OSError, ValueError) as error:  # ValueError: a NUL inside the path
+        raise ImageError(f"{name} cannot be read ({_reason(error)}); check the path and its permissions") from error
+    _check_bytes(len(data), name)
+    return data
 
 
 def preprocess(
@@ -218,24 +265,6 @@ def _centre_crop(
 
 def _name_of(source: Path | str | bytes) -> str:
     return "image" if isinstance(source, bytes) else str(source)
-
-
-def _read_bytes(source: Path | str | bytes, name: str) -> bytes:
-    if isinstance(source, bytes):
-        _check_bytes(len(source), name)
-        return source
-    try:
-        path = Path(source)
-        if not path.is_file():
-            found = "is a folder" if path.is_dir() else "is a device or pipe" if path.exists() else "does not exist"
-            raise ImageError(f"{name} {found}; give the path of an image file")
-        _check_bytes(path.stat().st_size, name)
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)  # the file may have grown since
-    except (OSError, ValueError) as error:  # ValueError: a NUL inside the path
-        raise ImageError(f"{name} cannot be read ({_reason(error)}); check the path and its permissions") from error
-    _check_bytes(len(data), name)
-    return data
 
 
 def _check_bytes(size: int, name: str) -> None:
@@ -330,15 +359,20 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if transpose is None else image.transpose(transpose)
 
 
-def _upright_size(image: Image.Image, data: bytes) -> tuple[int, int]:
-    width, height = image.size
-    if image.format == "TIFF":  # whether size is upright before decoding depends on Pillow's version
-        width, height = image.tag_v2[256], image.tag_v2[257]  # type: ignore[attr-defined]
+def _stored_orientation(image: Image.Image, data: bytes) -> int:
     # Pillow decodes a PNG to look for EXIF behind its pixels, where it hardly ever is: ask only where there is some.
     exif_keys = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
     if image.format == "PNG" and not any(key in data for key in exif_keys):
-        return height, width
-    return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
+        return 1
+    orientation = _orientation(image)
+    return orientation if orientation in _TRANSPOSES else 1
+
+
+def _stored_mode(image: Image.Image, data: bytes) -> str:
+    """Pillow calls 16-bit colour RGB too; the PNG header's byte 24 and a TIFF tag tell the bits a channel."""
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    bits = data[24] if image.format == "PNG" else int(tags.get(_BITS_PER_SAMPLE, (8,))[0])
+    return f"{image.mode};16" if bits > 8 and image.mode[0] not in "FI" else image.mode
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:

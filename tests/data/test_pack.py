@@ -1,6 +1,7 @@
 """The pack: what is in it, that it is reused, and that no damage and no half of one gets through."""
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -15,13 +16,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from lentigo.data import pack as pack_module
-from lentigo.data.pack import ImagePack, default_cache, open_pack, pack_images
+from lentigo.data.pack import ImagePack, default_cache, open_pack, pack_images, pack_readable
 from lentigo.data.table import ImageRow, ImageTable, read_table
 from lentigo.errors import DataError
+from lentigo.files import sha256_of
 from lentigo.imaging import read_image
+from tests.corpus import Bad, Good, bad_files, good_files
 
 SIZES = [(20, 20), (37, 21), (9, 16), (20, 31), (64, 64), (5, 90)]  # height, width
 
@@ -389,6 +394,236 @@ def test_concurrent_writers_agree(table: ImageTable, cache: Path, monkeypatch: p
     assert all(np.array_equal(result, results[0]) for result in results)
     key = pack_images(table, image_px=8, cache=cache).key
     assert files_in(cache) == [key, f"{key}/images.npy", f"{key}/pack.json"]
+
+
+# ---------------------------------------------------------------- the readable ones
+
+
+def cut(table: ImageTable, *rows: int) -> None:
+    for row in rows:
+        path = table.rows[row].path
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that are decoded from now on."""
+    paths: list[Path] = []
+
+    def read_and_tell(path: Path) -> np.ndarray:
+        paths.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(pack_module, "read_image", read_and_tell)
+    return paths
+
+
+def test_without_broken_files_it_is_the_pack(table: ImageTable, cache: Path) -> None:
+    found = pack_readable(table, image_px=16, cache=cache)
+    assert (found.pack, found.table, found.failures) == (pack_images(table, image_px=16, cache=cache), table, {})
+    assert pack_readable(table, image_px=16, cache=cache) == found
+    assert files_in(cache) == [found.pack.key, f"{found.pack.key}/images.npy", f"{found.pack.key}/pack.json"]
+
+
+def test_broken_files_are_left_out_and_named(table: ImageTable, cache: Path) -> None:
+    cut(table, 1, 4)
+    found = pack_readable(table, image_px=16, cache=cache)
+    assert found.table == table.subset([0, 2, 3, 5])
+    assert list(found.pack.ids) == found.table.ids
+    assert list(found.failures) == [table.ids[1], table.ids[4]]
+    for row in (1, 4):
+        path = table.rows[row].path
+        assert found.failures[table.ids[row]].startswith(f"{path} is a PNG file whose pixels cannot be decoded (")
+    for index, row in enumerate(found.table.rows):
+        squeezed = Image.fromarray(read_image(row.path)).resize((16, 16), Image.Resampling.BILINEAR)
+        assert np.array_equal(found.pack.read([index])[0], np.asarray(squeezed))
+
+
+def test_the_folder_is_byte_by_byte_the_one_of_the_clean_table(table: ImageTable, tmp_path: Path) -> None:
+    cut(table, 0, 3)
+    found = pack_readable(table, image_px=16, cache=tmp_path / "one")
+    clean = pack_images(found.table, image_px=16, cache=tmp_path / "other")
+    assert clean.key == found.pack.key
+    for name in ("images.npy", "pack.json"):
+        assert (clean.folder / name).read_bytes() == (found.pack.folder / name).read_bytes()
+
+
+def test_training_on_the_clean_table_decodes_nothing(
+    table: ImageTable, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(table, 0, 3)
+    found = pack_readable(table, image_px=16, cache=cache)
+    paths = decoded(monkeypatch)
+    assert pack_images(found.table, image_px=16, cache=cache) == found.pack
+    assert paths == []
+
+
+def test_a_second_call_decodes_the_broken_files_only(
+    table: ImageTable, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(table, 2, 3)
+    paths, done = decoded(monkeypatch), list[int]()
+    first = pack_readable(table, image_px=16, cache=cache, progress=done.append)
+    assert sorted(paths) == sorted(row.path for row in table.rows)
+    paths.clear()
+    assert pack_readable(table, image_px=16, cache=cache, progress=done.append) == first
+    assert paths == [table.rows[2].path, table.rows[3].path]
+    assert done == [6, 6]
+
+
+def test_a_pack_of_the_clean_table_is_found_again(table: ImageTable, cache: Path) -> None:
+    clean = pack_images(table.subset([0, 1, 2, 4]), image_px=16, cache=cache)
+    inode = (clean.folder / "images.npy").stat().st_ino
+    cut(table, 3, 5)
+    assert pack_readable(table, image_px=16, cache=cache).pack == clean
+    assert (clean.folder / "images.npy").stat().st_ino == inode
+    assert files_in(cache) == [clean.key, f"{clean.key}/images.npy", f"{clean.key}/pack.json"]
+
+
+def test_a_broken_file_that_is_mended_comes_back(table: ImageTable, cache: Path) -> None:
+    whole_file = table.rows[2].path.read_bytes()
+    cut(table, 2)
+    assert len(pack_readable(table, image_px=16, cache=cache).pack) == 5
+    table.rows[2].path.write_bytes(whole_file)
+    found = pack_readable(table, image_px=16, cache=cache)
+    assert (len(found.pack), found.failures) == (6, {})
+
+
+def test_a_note_of_what_is_not_broken_is_not_believed(table: ImageTable, cache: Path) -> None:
+    """A later lentigo may read what an earlier one could not."""
+    (cache / "broken").mkdir(parents=True)
+    for row in table.rows:
+        (cache / "broken" / hashlib.sha256(row.path.read_bytes()).hexdigest()).touch()
+    assert len(pack_readable(table, image_px=16, cache=cache).pack) == 6
+
+
+def test_without_notes_all_is_decoded_again(table: ImageTable, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(table, 2)
+    cache.mkdir()
+    (cache / "broken").touch()  # a file: nothing can be noted in it
+    first = pack_readable(table, image_px=16, cache=cache)
+    paths = decoded(monkeypatch)
+    assert pack_readable(table, image_px=16, cache=cache) == first
+    assert len(paths) == 6
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_nothing_but_broken_files_is_refused(table: ImageTable, cache: Path, again: bool) -> None:
+    kept = table.subset([0, 1, 2, 3, 4])
+    cut(table, 0, 1, 2, 3, 4)
+    if again:  # with all of them noted, and a pack of nothing beside
+        pack_readable(table, image_px=8, cache=cache)
+        pack_images(table.subset([]), image_px=8, cache=cache)
+    before = files_in(cache)
+    with pytest.raises(DataError) as caught:
+        pack_readable(kept, image_px=8, cache=cache)
+    assert str(caught.value).startswith(f"5 of 5 images cannot be read: {kept.rows[0].path} is a PNG file whose")
+    assert str(caught.value).endswith("; repair or remove these files")
+    assert files_in(cache) == before
+
+
+def test_one_class_may_be_left(table: ImageTable, cache: Path) -> None:
+    cut(table, *(index for index, row in enumerate(table.rows) if row.label))
+    assert set(pack_readable(table, image_px=8, cache=cache).table.labels) == {0}
+
+
+def test_a_file_that_is_gone_or_locked_is_a_failure(
+    table: ImageTable, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hash_or_refuse(path: Path) -> str:  # a test may run as root, whom no mode stops
+        if path == table.rows[4].path:
+            raise PermissionError(13, "Permission denied")
+        return sha256_of(path)
+
+    table.rows[1].path.unlink()
+    monkeypatch.setattr(pack_module, "sha256_of", hash_or_refuse)
+    found = pack_readable(table, image_px=8, cache=cache)
+    assert found.table == table.subset([0, 2, 3, 5])
+    gone, locked = found.failures[table.ids[1]], found.failures[table.ids[4]]
+    assert gone.startswith(f"{table.rows[1].path} cannot be read ([Errno 2] No such file or directory")
+    assert locked == (
+        f"{table.rows[4].path} cannot be read ([Errno 13] Permission denied); "
+        "restore the file or remove it from the table"
+    )
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_file_that_goes_away_meanwhile_is_a_failure(
+    table: ImageTable, cache: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def read_and_lose(path: Path) -> np.ndarray:
+        if path == table.rows[4].path and moment == "before":
+            path.unlink()
+        image = read_image(path)
+        if path == table.rows[4].path:
+            path.unlink()
+        return image
+
+    monkeypatch.setattr(pack_module, "read_image", read_and_lose)
+    found = pack_readable(table, image_px=8, cache=cache)
+    assert list(found.failures) == [table.ids[4]]
+    assert (found.table, len(found.pack)) == (table.subset([0, 1, 2, 3, 5]), 5)
+
+
+def test_a_file_that_changes_meanwhile_is_refused(
+    table: ImageTable, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_and_change(path: Path) -> np.ndarray:
+        image = read_image(path)
+        Image.new("RGB", (7, 7)).save(path)
+        return image
+
+    monkeypatch.setattr(pack_module, "read_image", read_and_change)
+    with pytest.raises(DataError, match="has changed while it was packed; start again when nothing writes to it"):
+        pack_readable(table, image_px=8, cache=cache)
+    assert files_in(cache) == []
+
+
+def test_a_damaged_pack_is_refused_here_too(table: ImageTable, cache: Path) -> None:
+    cut(table, 2)
+    flip(pack_readable(table, image_px=8, cache=cache).pack.folder / "pack.json", 30)
+    with pytest.raises(DataError, match=r"is damaged: .+; delete this folder"):
+        pack_readable(table, image_px=8, cache=cache)
+
+
+def test_the_corpus_of_bad_files_between_good_ones(tmp_path: Path, cache: Path) -> None:
+    good, bad = good_files(), bad_files()
+    rows = []
+    for number, file in enumerate(sorted([*good, *bad], key=lambda file: zlib.crc32(file.name.encode()))):
+        path = tmp_path / f"{number:03}.jpg"
+        path.write_bytes(file.data)
+        rows.append((ImageRow(id=path.name, path=path, label=0), file))
+    table = ImageTable(root=tmp_path, rows=tuple(row for row, _ in rows))
+    found = pack_readable(table, image_px=24, cache=cache)
+    assert found.table.ids == [row.id for row, file in rows if isinstance(file, Good)]
+    assert list(found.failures) == [row.id for row, file in rows if isinstance(file, Bad)]
+    for row, file in rows:
+        if isinstance(file, Bad):
+            assert re.search(file.message, found.failures[row.id]), file.name
+    assert pack_images(found.table, image_px=24, cache=tmp_path / "other").key == found.pack.key
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(broken=st.lists(st.booleans(), min_size=1, max_size=8), twice=st.booleans())
+def test_any_pattern_of_broken_files(tmp_path_factory: pytest.TempPathFactory, broken: list[bool], twice: bool) -> None:
+    """Some or all of the files, some with the same contents: the clean ones are packed, or all are refused."""
+    root = tmp_path_factory.mktemp("pattern")
+    rows = []
+    for number, bad in enumerate(broken):
+        path = root / f"{number}.png"
+        Image.new("RGB", (4, 4), (number // 2 * 20, 9, 9)).save(path)
+        path.write_bytes(path.read_bytes()[: 50 if bad else None])
+        rows.append(ImageRow(id=path.name, path=path, label=0))
+    table = ImageTable(root=root, rows=tuple(rows))
+    for _ in range(1 + twice):
+        if all(broken):
+            with pytest.raises(DataError, match=rf"^{len(broken)} of {len(broken)} images cannot be read: "):
+                pack_readable(table, image_px=4, cache=root / "cache")
+            continue
+        found = pack_readable(table, image_px=4, cache=root / "cache")
+        assert list(found.failures) == [row.id for row, bad in zip(rows, broken, strict=True) if bad]
+        left = [number for number, bad in enumerate(broken) if not bad]
+        assert whole(found.pack)[:, 0, 0, 0].tolist() == [number // 2 * 20 for number in left]
+        assert pack_images(table.subset(left), image_px=4, cache=root / "cache").folder == found.pack.folder
 
 
 # ---------------------------------------------------------------- memory

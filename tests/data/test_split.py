@@ -1,7 +1,9 @@
 """Splits: the paper's counts, whole groups, given folders, and the file that a person may edit."""
 
+import hashlib
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,16 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from lentigo.config import SplitConfig
-from lentigo.data.split import ALLOWED, Split, groups_of, make_split, read_split
+from lentigo.data.split import (
+    ALLOWED,
+    Split,
+    groups_of,
+    make_split,
+    read_split,
+    sources_of,
+    straddling,
+    uses_twins,
+)
 from lentigo.data.table import LABEL_NAMES, ImageRow, ImageTable, read_table
 from lentigo.errors import DataError
 
@@ -53,14 +64,19 @@ def paper_table() -> ImageTable:
     return table_of(labels, lesion=lesions)
 
 
+SMALL = {"labels": [0] * 100 + [1] * 60, "split": (["train"] * 4 + ["test"]) * 32}
+
+
 @pytest.fixture(scope="module")
 def small() -> ImageTable:
     """100 benign and 60 malignant images in given folders, with 40 patients."""
-    return table_of(
-        [0] * 100 + [1] * 60,
-        split=(["train"] * 4 + ["test"]) * 32,
-        patient=[f"p{index % 40}" for index in range(160)],
-    )
+    return table_of(**SMALL, patient=[f"p{index % 40}" for index in range(160)])
+
+
+@pytest.fixture(scope="module")
+def single() -> ImageTable:
+    """The same, and nothing is known of patients."""
+    return table_of(**SMALL)
 
 
 # ---------------------------------------------------------------- the paper's counts
@@ -106,11 +122,23 @@ def test_stratified_by_hand(small: ImageTable) -> None:
     assert counts(split, small) == {"train": (60, 36), "validation": (15, 9), "test": (25, 15), "exclude": (0, 0)}
 
 
-def test_folders_keeps_what_is_given(small: ImageTable) -> None:
-    split = make_split(small, config("folders", validation_fraction=0.25))
-    assert counts(split, small) == {"train": (60, 36), "validation": (20, 12), "test": (20, 12), "exclude": (0, 0)}
-    for row in small.rows:
+def test_folders_keeps_what_is_given(single: ImageTable) -> None:
+    split = make_split(single, config("folders", validation_fraction=0.25))
+    assert counts(split, single) == {"train": (60, 36), "validation": (20, 12), "test": (20, 12), "exclude": (0, 0)}
+    for row in single.rows:
         assert split.part[row.id] in {"test": ("test",), "train": ("train", "validation")}[row.split]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folders_takes_whole_patients_for_validation(small: ImageTable, single: ImageTable, seed: int) -> None:
+    split = make_split(small, config("folders", validation_fraction=0.25, seed=seed))
+    assert_no_group_is_cut(split, small, ["patient"])
+    assert [split.part[row.id] == "test" for row in small.rows] == [row.split == "test" for row in small.rows]
+    # 25 % of 80 and of 48 that are given to train; a patient has at most 3 and 2 images of a class
+    assert np.abs(np.array(counts(split, small)["validation"]) - (20, 12)).max() <= 3
+    cut = make_split(single, config("folders", validation_fraction=0.25, seed=seed))
+    with pytest.raises(AssertionError):  # so the check can fail
+        assert_no_group_is_cut(cut, small, ["patient"])
 
 
 def test_folders_keeps_a_given_validation_part() -> None:
@@ -179,12 +207,12 @@ def test_stratified_is_within_half_an_image(sizes: tuple[int, int], fractions: t
     assert set(found.part) == set(table.ids)
 
 
-def split_or_skip(table: ImageTable, asked: SplitConfig) -> Split:
+def split_or_skip(table: ImageTable, asked: SplitConfig, twins: Sequence[Sequence[str]] = ()) -> Split:
     """The split; an example whose parts cannot all have both classes is none."""
     try:
-        return make_split(table, asked)
+        return make_split(table, asked, twins=twins)
     except DataError as error:
-        assume("every part needs both classes" not in str(error))
+        assume(not re.search("needs? both classes|has no source|needs every image in train or test", str(error)))
         raise
 
 
@@ -217,18 +245,27 @@ IMAGES = st.lists(
 )
 
 
+def closure(table: ImageTable, twins: Sequence[Sequence[str]] = ()) -> np.ndarray:
+    """Whether two images share a lesion, a patient or a group of twins, or a chain of images does."""
+    keys = [
+        {(name, cell) for name, cell in (("lesion", row.lesion), ("patient", row.patient)) if cell}
+        | {("twins", str(number)) for number, group in enumerate(twins) if row.id in group}
+        for row in table.rows
+    ]
+    joined = np.array([[i == j or bool(keys[i] & keys[j]) for j in range(len(keys))] for i in range(len(keys))])
+    for _ in keys:
+        joined = joined @ joined
+    return joined
+
+
 @relaxed
 @given(images=IMAGES)
 def test_groups_of_equals_the_transitive_closure(images: list[tuple[int, str, str]]) -> None:
     table = table_of(
         [image[0] for image in images], lesion=[image[1] for image in images], patient=[image[2] for image in images]
     )
-    keys = [{(column, image[column]) for column in (1, 2) if image[column]} for image in images]
-    joined = np.array([[i == j or bool(keys[i] & keys[j]) for j in range(len(keys))] for i in range(len(keys))])
-    for _ in images:
-        joined = joined @ joined
     numbers = groups_of(table)
-    assert joined.tolist() == [[one == other for other in numbers] for one in numbers]
+    assert closure(table).tolist() == [[one == other for other in numbers] for one in numbers]
     assert list(dict.fromkeys(numbers)) == list(range(len(set(numbers))))  # numbered by their first image
 
 
@@ -282,6 +319,286 @@ def test_every_part_gets_large_groups_too() -> None:
         split = make_split(table, config("grouped", seed=seed))
         found += Counter(split.part[row.id] for row in table.rows if row.patient)
     assert found["test"] / found.total() == pytest.approx(0.2, abs=0.02)
+
+
+# ---------------------------------------------------------------- what was, stays
+
+
+def digest(split: Split) -> str:
+    return hashlib.sha256("".join(f"{name},{part}\n" for name, part in sorted(split.part.items())).encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("of", "protocol", "seed", "known"),
+    [
+        ("paper_table", "paper", 0, "ff872e79d42561a0"),
+        ("paper_table", "paper", 7, "49df969a23b2aa0c"),
+        ("paper_table", "paper-grouped", 0, "f1eaaa9a1a82f6d2"),
+        ("paper_table", "paper-grouped", 7, "4f11d34e1a5b809c"),
+        ("small", "stratified", 0, "53c8b917346b0ff3"),
+        ("small", "stratified", 7, "e858a108e2bb078b"),
+        ("small", "grouped", 0, "8928fb0c465d778e"),
+        ("small", "grouped", 7, "755fa06b8a499dab"),
+        ("single", "stratified", 0, "53c8b917346b0ff3"),
+        ("single", "grouped", 0, "b33bada447712a11"),
+        ("single", "grouped", 7, "9aa8a783d0890f7e"),
+        ("single", "folders", 0, "69501fc8065aec0b"),
+        ("single", "folders", 7, "19be8006bc25595d"),
+    ],
+)
+def test_splits_of_the_first_version_stay(
+    request: pytest.FixtureRequest, of: str, protocol: str, seed: int, known: str
+) -> None:
+    """Results that stand in the repository rest on these; they were drawn before there were twins and sources."""
+    split = make_split(request.getfixturevalue(of), config(protocol, seed=seed))
+    assert digest(split)[:16] == known
+
+
+# ---------------------------------------------------------------- twins
+
+
+def test_groups_of_joins_twins_by_hand() -> None:
+    table = table_of([0, 1] * 4, lesion=["", "a", "", "a", "b", "b", "", ""])
+    names = table.ids
+    twins = [(names[6], "unknown.jpg", names[0]), [names[3], names[4]], ["unknown.jpg", names[7]], [], [names[2]]]
+    assert groups_of(table, twins) == [0, 1, 2, 1, 1, 1, 0, 3]
+    assert groups_of(table, twins[::-1]) == groups_of(table, twins)
+    assert groups_of(table) == [0, 1, 2, 1, 3, 3, 4, 5]
+
+
+@pytest.mark.parametrize("protocol", ["paper", "stratified", "folders"])
+def test_protocols_that_ignore_twins(request: pytest.FixtureRequest, protocol: str) -> None:
+    assert not uses_twins(protocol)
+    table = request.getfixturevalue("paper_table" if protocol == "paper" else "small")
+    assert make_split(table, config(protocol), twins=[table.ids]) == make_split(table, config(protocol))
+
+
+@pytest.mark.parametrize("protocol", ["grouped", "paper-grouped", "hold-out-source=a", "within-source=grouped"])
+def test_protocols_that_heed_twins(protocol: str) -> None:
+    assert uses_twins(protocol)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_paper_grouped_keeps_twins_of_both_labels_together(paper_table: ImageTable, seed: int) -> None:
+    """500 groups of 2 to 4 copies, of any label: the single images still fill the paper's counts."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(paper_table)).tolist()
+    twins = [[paper_table.ids[order.pop()] for _ in range(rng.integers(2, 5))] for _ in range(500)]
+    label = dict(zip(paper_table.ids, paper_table.labels.tolist(), strict=True))
+    assert sum(len({label[name] for name in group}) == 2 for group in twins) > 200
+    split = make_split(paper_table, config("paper-grouped", seed=seed), twins=twins)
+    assert counts(split, paper_table) == PAPER
+    assert all(len({split.part[name] for name in group}) == 1 for group in twins)
+    assert_no_group_is_cut(split, paper_table, ["lesion"])
+    assert {split.part[group[0]] for group in twins} == {"train", "validation", "test"}
+
+
+def test_straddling_by_hand() -> None:
+    table = table_of([0, 1] * 4)
+    parts = ["train", "test", "exclude", "test", "validation", "train", "exclude", "test"]
+    split = Split(dict(zip(table.ids, parts, strict=True)))
+    # 5: train, test and one excluded; 2: one part and one excluded; 7: validation and train; 1: excluded alone
+    assert straddling([5, 2, 2, 5, 7, 7, 5, 2], split, table) == [[0, 3], [4, 5]]
+    assert straddling([5, 2, 2, 2, 7, 8, 1, 2], split, table) == []
+    assert straddling([0] * 8, split, table) == [[0, 1, 3, 4, 5, 7]]
+
+
+# ---------------------------------------------------------------- sources
+
+
+def test_sources_of_by_hand() -> None:
+    table = table_of([0, 1, 1, 0, 1], source=["b", "b", "a", "", "b"])
+    assert sources_of(table) == {"a": (0, 1), "b": (1, 2)}
+    assert list(sources_of(table)) == ["a", "b"]
+    assert sources_of(table_of([0, 1])) == {}
+
+
+def test_hold_out_source_by_hand() -> None:
+    """Held out: 4 images of "a b". Excluded: their patient's image in c, its chain by lesion, a twin, one unknown."""
+    labels = [0, 1, 0, 1, *[0] * 20, *[1] * 10, 0, 1, 1, 0]
+    source = ["a b"] * 4 + ["c"] * 15 + ["d"] * 15 + ["c", "d", "c", ""]
+    patient, lesion = [""] * 38, [""] * 38
+    patient[0] = patient[34] = "p"
+    lesion[34] = lesion[35] = "l"
+    table = table_of(labels, source=source, patient=patient, lesion=lesion)
+    twins = [[table.ids[1], table.ids[36]], [table.ids[10], table.ids[11]]]
+    split = make_split(table, config("hold-out-source=a b", validation_fraction=0.25), twins=twins)
+    assert [split.part[name] for name in table.ids[:4]] == ["test"] * 4
+    assert [split.part[name] for name in table.ids[34:]] == ["exclude"] * 4
+    # 25 % of 20 and of 10 are 5 and 2.5, which Python rounds to 2
+    assert counts(split, table) == {"train": (15, 8), "validation": (5, 2), "test": (2, 2), "exclude": (2, 2)}
+    assert split.part[table.ids[10]] == split.part[table.ids[11]]
+
+
+def test_within_source_by_hand() -> None:
+    table = table_of([0, 1] * 30, source=["a=b"] * 40 + ["c"] * 18 + [""] * 2)
+    split = make_split(table, config("within-source=a=b", test_fraction=0.25, validation_fraction=0.2))
+    # 25 % of 20 and of 20; of the 15 and 15 that are left, 20 %
+    assert counts(split, table) == {"train": (12, 12), "validation": (3, 3), "test": (5, 5), "exclude": (10, 10)}
+    assert all((split.part[row.id] == "exclude") == (row.source != "a=b") for row in table.rows)
+
+
+def test_within_source_keeps_a_chain_through_another_source_together() -> None:
+    """Images 0 and 1 of a are each a twin of image 40 of b, which is excluded: they are still of one group."""
+    table = table_of([0, 1] * 21, source=["a"] * 40 + ["b"] * 2)
+    twins = [[table.ids[0], table.ids[40]], [table.ids[40], table.ids[1]]]
+    alone = [make_split(table, config("within-source=a", seed=seed)).part for seed in range(20)]
+    assert any(part[table.ids[0]] != part[table.ids[1]] for part in alone)
+    for seed in range(20):
+        part = make_split(table, config("within-source=a", seed=seed), twins=twins).part
+        assert part[table.ids[0]] == part[table.ids[1]] != "exclude"
+
+
+def sources_table(sources: dict[str, tuple[int, int]], **columns: list[str]) -> ImageTable:
+    labels = [label for held in sources.values() for label in (0, 1) for _ in range(held[label])]
+    return table_of(labels, source=[name for name, held in sources.items() for _ in range(sum(held))], **columns)
+
+
+LIKE_THE_PAPER = {"x": (8, 3), "y": (0, 4), "z": (0, 5)}
+
+
+@pytest.mark.parametrize(
+    ("sources", "protocol", "message"),
+    [
+        (
+            LIKE_THE_PAPER,
+            "hold-out-source=x",
+            "protocol hold-out-source=x: 8 benign and 3 malignant images would test, 0 benign and 9 malignant would be "
+            "left to train on; both need both classes. No source of data can be held out. Both are found within "
+            "x (8 benign and 3 malignant): use within-source=x",
+        ),
+        (
+            LIKE_THE_PAPER,
+            "hold-out-source=y",
+            "protocol hold-out-source=y: 0 benign and 4 malignant images would test, 8 benign and 8 malignant would be "
+            "left to train on; both need both classes. No source of data can be held out. Both are found within "
+            "x (8 benign and 3 malignant): use within-source=x",
+        ),
+        (
+            LIKE_THE_PAPER | {"v": (2, 2), "w": (4, 3)},
+            "hold-out-source=z",
+            "protocol hold-out-source=z: 0 benign and 5 malignant images would test, 14 benign and 12 malignant would "
+            "be left to train on; both need both classes. Hold out one of v (2 benign and 2 malignant), w (4 benign "
+            "and 3 malignant), x (8 benign and 3 malignant)",
+        ),
+        (
+            {"v": (4, 0), "": (3, 3)},
+            "hold-out-source=v",
+            "protocol hold-out-source=v: 4 benign and 0 malignant images would test, 0 benign and 0 malignant would be "
+            "left to train on (6 excluded: of unknown source, or in a group with images that test); both need both "
+            "classes. No source of data holds both: v (4 benign and 0 malignant); use protocol grouped, and know that "
+            "its score may tell sources apart, not lesions",
+        ),
+        (
+            LIKE_THE_PAPER | {"w": (9, 2)},
+            "within-source=y",
+            "protocol within-source=y: y holds 0 benign and 4 malignant images; every part needs both classes. Both "
+            "are found within w (9 benign and 2 malignant), x (8 benign and 3 malignant): use within-source=x",
+        ),
+        (
+            {"y": (0, 4), "z": (5, 0)},
+            "within-source=z",
+            "protocol within-source=z: z holds 5 benign and 0 malignant images; every part needs both classes. No "
+            "source of data holds both: y (0 benign and 4 malignant), z (5 benign and 0 malignant); use protocol "
+            "grouped, and know that its score may tell sources apart, not lesions",
+        ),
+        (
+            LIKE_THE_PAPER,
+            "within-source=X",
+            "protocol within-source=X: data has no source 'X'; it has x (8 benign and 3 malignant), y (0 benign and 4 "
+            "malignant), z (0 benign and 5 malignant)",
+        ),
+        (
+            {f"s{number}": (1, 2) for number in range(10)},
+            "hold-out-source=s",
+            "protocol hold-out-source=s: data has no source 's'; it has "
+            + ", ".join(f"s{number} (1 benign and 2 malignant)" for number in range(8))
+            + " and 2 more",
+        ),
+        (
+            {"": (5, 5)},
+            "hold-out-source=x",
+            "data does not say where its images are from, which protocol hold-out-source=x needs; give a table with "
+            "the column source, or use protocol grouped",
+        ),
+        (
+            {"x": (20, 1), "y": (9, 9)},
+            "within-source=x",
+            "protocol within-source=x: the validation part has no malignant image ({'benign': 2, 'malignant': 0}); "
+            "every part needs both classes: change the fractions or add images",
+        ),
+    ],
+)
+def test_a_source_that_does_not_do_is_refused(sources: dict[str, tuple[int, int]], protocol: str, message: str) -> None:
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        make_split(sources_table(sources), config(protocol))
+
+
+def test_a_group_across_the_held_out_source_may_take_a_class_away() -> None:
+    table = sources_table({"a": (3, 3), "b": (8, 2)}, patient=[""] * 5 + ["p"] + [""] * 8 + ["p", "p"])
+    message = (
+        "protocol hold-out-source=a: 3 benign and 3 malignant images would test, 8 benign and 0 malignant would be "
+        "left to train on (2 excluded: of unknown source, or in a group with images that test); both need both "
+        "classes. Hold out one of b (8 benign and 2 malignant)"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        make_split(table, config("hold-out-source=a"))
+
+
+@st.composite
+def columns_and_twins(draw: st.DrawFn) -> tuple[dict[str, Any], list[list[str]]]:
+    """12 to 50 images of two sources, some of none, with lesions and patients in either, and copies among them."""
+    size = draw(st.integers(12, 50))
+
+    def cells(prefix: str, kinds: int, empty: int) -> list[str]:
+        """One cell in `empty` or so is filled, with one of so many values."""
+        numbers = draw(st.lists(st.integers(0, kinds * empty), min_size=size, max_size=size))
+        return [f"{prefix}{number}" if number < kinds else "" for number in numbers]
+
+    def one_of(*values: Any) -> list[Any]:
+        return draw(st.lists(st.sampled_from(values), min_size=size, max_size=size))
+
+    columns = {
+        "labels": one_of(0, 1),
+        "source": one_of("a", "b", "b", "b", "b", ""),
+        "split": one_of("train", "train", "test"),
+        "lesion": cells("l", 4, 4),
+        "patient": cells("p", 3, 5),
+    }
+    names = st.sampled_from([*(f"{index:05d}.jpg" for index in range(size)), "unknown.jpg"])
+    return columns, draw(st.lists(st.lists(names, max_size=3), max_size=5))
+
+
+@pytest.mark.parametrize("protocol", ["grouped", "hold-out-source=a", "within-source=b", "folders"])
+@relaxed
+@given(example=columns_and_twins(), seed=st.integers(0, 99), data=st.data())
+def test_no_group_stands_on_two_sides(
+    protocol: str, example: tuple[dict[str, Any], list[list[str]]], seed: int, data: st.DataObject
+) -> None:
+    table, twins = table_of(**example[0]), example[1]
+    asked = config(protocol, seed=seed, validation_fraction=0.3, test_fraction=0.3)
+    split = split_or_skip(table, asked, twins)
+    if protocol == "folders":
+        table = table.subset([index for index, row in enumerate(table.rows) if row.split == "train"])
+    parts = np.array([split.part[name] for name in table.ids])
+    used = parts != "exclude"
+    apart = (parts[:, None] != parts) & used[:, None] & used
+    joined = closure(table, twins if uses_twins(protocol) else ())
+    assert not (joined & apart).any()
+    assert straddling(groups_of(table, twins if uses_twins(protocol) else ()), split, table) == []
+    held = np.array([row.source == asked.source for row in table.rows])
+    if protocol.startswith("hold-out"):
+        assert ((parts == "test") == held).all()
+        known = np.array([row.source != "" for row in table.rows])
+        assert (used == held | (known & ~joined[held].any(axis=0))).all()
+    elif protocol.startswith("within"):
+        assert (used == held).all()
+    else:
+        assert used.all()
+    mixed = [data.draw(st.permutations(group)) for group in data.draw(st.permutations(twins))]
+    if protocol != "folders":
+        shuffled = table.subset(data.draw(st.permutations(range(len(table)))))
+        assert make_split(shuffled, asked, twins=mixed) == split
 
 
 # ---------------------------------------------------------------- split.csv
@@ -375,3 +692,39 @@ def test_papers_counts_on_the_real_table(real_data: Path) -> None:
     }  # fmt: skip
     grouped = make_split(table, config("grouped", test_fraction=0.2, validation_fraction=0.1))
     assert counts(grouped, table)["test"] == (1100, 1021)
+
+
+@pytest.mark.real
+def test_splits_of_the_first_version_stay_on_the_real_table(real_data: Path) -> None:
+    table = read_table(real_data / "kaggle10605")
+    known = {
+        ("paper", 0): "aaec7306bc3dc07a",
+        ("paper", 7): "3eb440d5f7153c1a",
+        ("paper-grouped", 0): "4c38f70100492c5c",
+        ("stratified", 0): "20ea1542942f066b",
+        ("grouped", 0): "299bdb67ce5b01b7",
+    }
+    assert {key: digest(make_split(table, config(key[0], seed=key[1])))[:16] for key in known} == known
+
+
+@pytest.mark.real
+def test_only_isic2020_of_the_real_table_can_be_split_honestly(real_data: Path) -> None:
+    table = read_table(real_data / "kaggle10605")
+    inside = make_split(table, config("within-source=isic2020"))
+    # 20 % of 5500 and of 591; of the 4400 and 473 that are left, 10 %
+    assert counts(inside, table) == {
+        "train": (3960, 426), "validation": (440, 47), "test": (1100, 118), "exclude": (0, 4514),
+    }  # fmt: skip
+    assert all((inside.part[row.id] == "exclude") == (row.source != "isic2020") for row in table.rows)
+    held = {
+        "isic2020": ("5500 benign and 591", "0 benign and 4514"),
+        "ham10000": ("0 benign and 1113", "5500 benign and 3992"),
+    }
+    for source, (in_test, left) in held.items():
+        message = (
+            f"protocol hold-out-source={source}: {in_test} malignant images would test, {left} malignant would be left "
+            f"to train on; both need both classes. No source of {table.root} can be held out. Both are found within "
+            "isic2020 (5500 benign and 591 malignant): use within-source=isic2020"
+        )
+        with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+            make_split(table, config(f"hold-out-source={source}"))

@@ -1,13 +1,10 @@
-"""The report's sentences and numbers as text, by hand; the interval against scipy and by a property."""
+"""The report's sentences and numbers as text, by hand."""
 
 import math
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from lentigo.report import words
 from lentigo.report.content import ReportContent
@@ -79,22 +76,6 @@ def test_summary_of_one_model_and_of_one_class() -> None:
     benign = np.zeros(4, dtype=np.int64)
     harmless = content(labels=benign, models=(model("tiny_vgg", benign, 4),))
     assert words.summary(harmless)[1:] == ["The AUC is undefined, since the test images are of one class."]
-
-
-def test_wilson_interval_of_the_papers_best_accuracy() -> None:
-    low, high = words.wilson_interval(1816, 2000)  # PAPER.md: 0.908 +- about 0.013
-    assert (low, high) == (pytest.approx(0.8945, abs=2e-4), pytest.approx(0.9199, abs=2e-4))
-
-
-@settings(deadline=None)  # the machine may be busy
-@given(st.integers(1, 5000), st.data())
-def test_wilson_interval_equals_scipy_and_mirrors(n: int, data: st.DataObject) -> None:
-    right = data.draw(st.integers(0, n))
-    low, high = words.wilson_interval(right, n)
-    reference = binomtest(right, n).proportion_ci(method="wilson")
-    assert (low, high) == (pytest.approx(reference.low, abs=1e-12), pytest.approx(reference.high, abs=1e-12))
-    mirrored = words.wilson_interval(n - right, n)
-    assert (1 - high, 1 - low) == (pytest.approx(mirrored[0], abs=1e-12), pytest.approx(mirrored[1], abs=1e-12))
 
 
 def test_limits_say_drawn_and_papers_data_only_where_true() -> None:

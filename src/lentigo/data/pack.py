@@ -3,8 +3,11 @@
 A pack is a folder `CACHE/packs/<key>/` with `images.npy`, uint8 (image, height, width, 3), and `pack.json`. The key is
 a SHA-256 over the contents of the image files in order and the size, so a changed data set gets another pack and an
 unchanged one is found again. Memory stays flat: images go through in pieces and are read back one by one, never mapped.
+
+Training refuses a data set with broken files (`pack_images`); an audit leaves them out and says why (`pack_readable`).
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -31,6 +34,7 @@ _DIGESTS_IN_FLIGHT = 1024
 _MAX_THREADS = 16  # each may hold a whole photograph, 150 MB at imaging's limit of 50 megapixels
 _MAX_LISTED = 5
 _HEADER_BYTES = 128
+_Failures = dict[int, ImageError | DataError]  # by position in the table
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,15 @@ class ImagePack:
         return images
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadablePack:
+    """The pack of the images that could be read, and why the others could not."""
+
+    pack: ImagePack
+    table: ImageTable  # the rows in the pack, in order; may hold one class only
+    failures: dict[str, str]  # by image id, in the table's order: one sentence that begins with the file's path
+
+
 def default_cache() -> Path:
     """Where packs are kept: $LENTIGO_CACHE, else lentigo in the user's cache folder."""
     if place := os.environ.get("LENTIGO_CACHE"):
@@ -89,12 +102,44 @@ def pack_images(
     """
     place = (cache or default_cache()) / "packs"
     digests = _digests(table)
-    folder = place / _key(digests, image_px)
+    if lost := next((digest for digest in digests if isinstance(digest, DataError)), None):
+        raise lost
+    folder = place / _key(_kept(digests, {}), image_px)
     if not folder.is_dir():
-        _write(table, digests, image_px=image_px, folder=folder, progress=progress)
+        _write(table, digests, image_px=image_px, place=place, progress=progress, refuse_any=True)
     elif progress:
         progress(len(table))
     return open_pack(folder, table.ids)
+
+
+def pack_readable(
+    table: ImageTable, *, image_px: int, cache: Path | None = None, progress: Callable[[int], None] | None = None
+) -> ReadablePack:
+    """As `pack_images`, but images that cannot be read are left out and named.
+
+    The pack is the one that `pack_images` makes of, or finds for, the table without them. Broken contents are noted in
+    the cache by their SHA-256: a second call decodes those again, to see whether they still are broken, and no others.
+
+    Raises: DataError: no image at all can be read (the first are named), one changes meanwhile, the pack that an
+        earlier run left is damaged, or the disk is full.
+    """
+    cache = cache or default_cache()
+    place, notes = cache / "packs", cache / "broken"
+    digests = _digests(table)
+    failures = _broken_before(table, digests, image_px=image_px, notes=notes)
+    folder = place / _key(_kept(digests, failures), image_px)
+    if len(failures) == len(table) or not folder.is_dir():
+        failures = _write(table, digests, image_px=image_px, place=place, progress=progress, refuse_any=False)
+        folder = place / _key(_kept(digests, failures), image_px)
+        _note({str(digests[row]) for row, error in failures.items() if isinstance(error, ImageError)}, notes)
+    elif progress:
+        progress(len(table))
+    rest = table.subset(row for row in range(len(table)) if row not in failures)
+    return ReadablePack(
+        pack=open_pack(folder, rest.ids),
+        table=rest,
+        failures={table.rows[row].id: str(failures[row]) for row in sorted(failures)},
+    )
 
 
 def open_pack(folder: Path, ids: Sequence[str]) -> ImagePack:
@@ -124,13 +169,25 @@ def open_pack(folder: Path, ids: Sequence[str]) -> ImagePack:
 
 
 def _write(
-    table: ImageTable, digests: list[str], *, image_px: int, folder: Path, progress: Callable[[int], None] | None
-) -> None:
-    temporary = folder.with_name(f".{folder.name[:12]}.{secrets.token_hex(4)}.part")
+    table: ImageTable,
+    digests: list[str | DataError],
+    *,
+    image_px: int,
+    place: Path,
+    progress: Callable[[int], None] | None,
+    refuse_any: bool,
+) -> _Failures:
+    """Write the pack of the images that can be read; return the others, unless any, or all, are a refusal."""
+    temporary = place / f".{secrets.token_hex(10)}.part"
     try:
         temporary.mkdir(parents=True)
-        crc32 = _write_images(table, digests, image_px=image_px, path=temporary / "images.npy", progress=progress)
-        write_text(temporary / "pack.json", _about(digests, crc32, image_px))
+        path = temporary / "images.npy"
+        crc32, failures = _write_images(table, digests, image_px=image_px, path=path, progress=progress)
+        if failures and (refuse_any or not crc32):
+            raise DataError(_unreadable(list(failures.values()), table))
+        kept = _kept(digests, failures)
+        folder = place / _key(kept, image_px)
+        write_text(temporary / "pack.json", _about(kept, crc32, image_px))
         try:
             temporary.rename(folder)
         except OSError:
@@ -138,35 +195,41 @@ def _write(
                 raise
     except OSError as error:
         raise DataError(
-            f"the pack cannot be written to {folder.parent} ({error}); free space, or set LENTIGO_CACHE or --cache"
+            f"the pack cannot be written to {place} ({error}); free space, or set LENTIGO_CACHE or --cache"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return failures
 
 
 def _write_images(
-    table: ImageTable, digests: list[str], *, image_px: int, path: Path, progress: Callable[[int], None] | None
-) -> list[int]:
+    table: ImageTable,
+    digests: list[str | DataError],
+    *,
+    image_px: int,
+    path: Path,
+    progress: Callable[[int], None] | None,
+) -> tuple[list[int], _Failures]:
     crc32: list[int] = []
-    failures: list[ImageError] = []
+    failures: _Failures = {}
     in_flight = min(_IN_FLIGHT, max(1, _IN_FLIGHT_BYTES // (3 * image_px**2)))
     with path.open("wb") as file, _threads() as pool:
-        file.write(_header(len(table), image_px))
+        file.write(bytes(_HEADER_BYTES))
         for rows in _pieces(table, in_flight):
             paths, sums = [table.rows[row].path for row in rows], [digests[row] for row in rows]
-            for image in pool.map(_decoded, paths, sums, [image_px] * len(rows)):
-                if isinstance(image, ImageError):
-                    failures.append(image)
+            for row, image in zip(rows, pool.map(_decoded, paths, sums, [image_px] * len(rows)), strict=True):
+                if isinstance(image, ImageError | DataError):
+                    failures[row] = image
                     continue
                 file.write(image.data)
                 crc32.append(zlib.crc32(image.data))
             if progress:
                 progress(len(rows))
+        file.seek(0)
+        file.write(_header(len(crc32), image_px))
         file.flush()
         os.fsync(file.fileno())
-    if failures:
-        raise DataError(_unreadable(failures, table))
-    return crc32
+    return crc32, failures
 
 
 def _header(count: int, image_px: int) -> bytes:
@@ -185,33 +248,61 @@ def _about(digests: list[str], crc32: list[int], image_px: int) -> str:
     )
 
 
-def _decoded(path: Path, sha256: str, image_px: int) -> np.ndarray | ImageError:
+def _decoded(path: Path, sha256: str | DataError, image_px: int) -> np.ndarray | ImageError | DataError:
+    if isinstance(sha256, DataError):
+        return sha256
     try:
         image = read_image(path)
     except ImageError as error:
         return error
-    if _digest(path) != sha256:  # else the key would lie about what is in the pack, for ever
+    again = _digest(path)
+    if isinstance(again, DataError):  # it went away meanwhile
+        return again
+    if again != sha256:  # else the key would lie about what is in the pack, for ever
         raise DataError(f"{path} has changed while it was packed; start again when nothing writes to it")
     return np.ascontiguousarray(squeeze(image, image_px))
 
 
-def _unreadable(failures: list[ImageError], table: ImageTable) -> str:
+def _broken_before(table: ImageTable, digests: list[str | DataError], *, image_px: int, notes: Path) -> _Failures:
+    """The files that cannot be read at all, and those of contents noted as broken that still cannot be decoded."""
+    try:
+        noted = {path.name for path in notes.iterdir()}
+    except OSError:  # no note yet, or none that may be read
+        noted = set()
+    suspects = [row for row, digest in enumerate(digests) if isinstance(digest, DataError) or digest in noted]
+    results = {row: _decoded(table.rows[row].path, digests[row], image_px) for row in suspects}
+    return {row: result for row, result in results.items() if not isinstance(result, np.ndarray)}
+
+
+def _note(broken: set[str], notes: Path) -> None:
+    with contextlib.suppress(OSError):  # without notes the next call only takes longer
+        for sha256 in broken:
+            notes.mkdir(parents=True, exist_ok=True)
+            (notes / sha256).touch()
+
+
+def _unreadable(failures: Sequence[Exception], table: ImageTable) -> str:
     first = "; ".join(str(error) for error in failures[:_MAX_LISTED])
     more = f"; and {len(failures) - _MAX_LISTED} more" if len(failures) > _MAX_LISTED else ""
     return f"{len(failures)} of {len(table)} images cannot be read: {first}{more}; repair or remove these files"
 
 
-def _digests(table: ImageTable) -> list[str]:
+def _digests(table: ImageTable) -> list[str | DataError]:
+    """SHA-256 of every file, or why it cannot be had."""
     with _threads() as pool:
         pieces = _pieces(table, _DIGESTS_IN_FLIGHT)
         return [digest for rows in pieces for digest in pool.map(_digest, [table.rows[row].path for row in rows])]
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path) -> str | DataError:
     try:
         return sha256_of(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error}); restore the file or remove it from the table") from error
+        return DataError(f"{path} cannot be read ({error}); restore the file or remove it from the table")
+
+
+def _kept(digests: list[str | DataError], failures: _Failures) -> list[str]:
+    return [digest for row, digest in enumerate(digests) if isinstance(digest, str) and row not in failures]
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -1,18 +1,18 @@
-"""Splits: which images train, validate and test. Pure functions of table, seed and counts.
+"""Splits: which images train, validate and test. Pure functions of table, seed, counts and known duplicates.
 
 A split is a mapping from image id to one of train, validation, test, exclude; on disk it is `split.csv`
 (columns image, split), which a person may edit and hand back.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
-from lentigo.config import SplitConfig
+from lentigo.config import SOURCE_PROTOCOLS, SplitConfig
 from lentigo.data.table import LABEL_NAMES, PARTS, ImageTable
 from lentigo.errors import DataError
 from lentigo.files import read_numbered_csv, write_csv
@@ -22,6 +22,7 @@ ALLOWED = (*PARTS, "exclude")
 PAPER_TOTAL = (5500, 5105)
 PAPER_TEST = (1000, 1000)
 PAPER_VALIDATION = (468, 392)
+_MAX_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -68,34 +69,39 @@ def read_split(path: Path, table: ImageTable) -> Split:
     return _checked(Split(part), table, str(path))
 
 
-def make_split(table: ImageTable, config: SplitConfig) -> Split:
+def make_split(table: ImageTable, config: SplitConfig, *, twins: Sequence[Sequence[str]] = ()) -> Split:
     """The split that a [split] table asks for; the order of the table's rows changes nothing.
 
+    Args:
+        twins: groups of ids of images that are copies of one another, exact or near. A protocol for which `uses_twins`
+            holds keeps them on one side; the others ignore them. Ids that the table does not have are ignored.
     Raises: DataError: the table cannot be split in that way; the message says why.
     """
     table = table.subset(sorted(range(len(table)), key=table.ids.__getitem__))
     rng = np.random.default_rng(np.random.SeedSequence((config.seed, 0x5917)))
-    if config.protocol == "paper":
-        _check_paper(table)
-        parts = _by_counts(table, PAPER_TEST, PAPER_VALIDATION, rng)
-    elif config.protocol == "paper-grouped":
-        _check_paper(table)
-        parts = _by_groups(table, PAPER_TEST, PAPER_VALIDATION, rng)
-    elif config.protocol == "folders":
-        parts = _by_folders(table, config.validation_fraction, rng)
+    groups = np.array(groups_of(table, twins if uses_twins(config.protocol) else ()), dtype=np.int64)
+    settled, wanted = _plan(table, config, groups)
+    parts = np.array(settled, dtype=object)
+    dealt = np.flatnonzero(parts == "")
+    # Where no group has two images, folders goes on dealing as it did before it knew groups.
+    one_by_one = config.kind == "folders" and len(np.unique(groups[dealt])) == len(dealt)
+    if one_by_one or config.kind in ("paper", "stratified"):
+        parts[dealt] = _by_counts(table.labels[dealt], wanted, rng)
     else:
-        counts = [int(n) for n in np.bincount(table.labels, minlength=2)]
-        test = _shares(counts, config.test_fraction)
-        rest = [total - taken for total, taken in zip(counts, test, strict=True)]
-        split_by = _by_groups if config.protocol == "grouped" else _by_counts
-        parts = split_by(table, test, _shares(rest, config.validation_fraction), rng)
-    return _checked(Split(dict(zip(table.ids, parts, strict=True))), table, f"protocol {config.protocol}")
+        parts[dealt] = _by_groups(table.labels[dealt], groups[dealt], wanted, rng)
+    return _checked(Split(dict(zip(table.ids, parts.tolist(), strict=True))), table, f"protocol {config.protocol}")
 
 
-def groups_of(table: ImageTable) -> list[int]:
-    """A group number for every image: images that share a known lesion or patient, directly or in a chain, share it.
+def uses_twins(protocol: str) -> bool:
+    """Whether `make_split` heeds duplicates under this protocol, so that they should be searched for first."""
+    return protocol.partition("=")[0] in ("grouped", "paper-grouped", *SOURCE_PROTOCOLS)
 
-    Groups are numbered in the order of their first image; an image of unknown lesion and patient is a group alone.
+
+def groups_of(table: ImageTable, twins: Sequence[Sequence[str]] = ()) -> list[int]:
+    """A group number for every image: images that share a lesion, a patient or a group of twins, also in a chain.
+
+    Groups are numbered in the order of their first image; an image of unknown lesion and patient that has no twin is a
+    group alone.
     """
     parent = list(range(len(table)))
     first: dict[tuple[str, str], int] = {}
@@ -103,37 +109,174 @@ def groups_of(table: ImageTable) -> list[int]:
         for key in (("lesion", row.lesion), ("patient", row.patient)):
             if key[1]:
                 _join(parent, index, first.setdefault(key, index))
+    place = {name: index for index, name in enumerate(table.ids)}
+    for group in twins:
+        known = [place[name] for name in group if name in place]
+        for index in known[1:]:
+            _join(parent, known[0], index)
     roots = [_root(parent, index) for index in range(len(table))]
     number = {root: position for position, root in enumerate(dict.fromkeys(roots))}
     return [number[root] for root in roots]
 
 
+def straddling(groups: Sequence[int], split: Split, table: ImageTable) -> list[list[int]]:
+    """The groups that stand in more than one of train, validation and test, in the order of their first image.
+
+    Args:
+        groups: a group number for every image of the table, as `groups_of` gives it.
+    Returns: for each such group the positions in the table of its images, in order, without the excluded ones.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, (name, group) in enumerate(zip(table.ids, groups, strict=True)):
+        if split.part[name] != "exclude":
+            members[group].append(index)
+    return [found for found in members.values() if len({split.part[table.ids[index]] for index in found}) > 1]
+
+
+def sources_of(table: ImageTable) -> dict[str, tuple[int, int]]:
+    """For each known source, in the order of their names, the number of benign and of malignant images."""
+    found = Counter((row.source, row.label) for row in table.rows if row.source)
+    return {source: (found[source, 0], found[source, 1]) for source in sorted({source for source, _ in found})}
+
+
+def _plan(
+    table: ImageTable, config: SplitConfig, groups: Int64[np.ndarray, " image"]
+) -> tuple[list[str], dict[str, list[int]]]:
+    """What is settled before anything is drawn.
+
+    Returns: the part of every image, empty where it is still to be dealt; and how many benign and malignant ones of
+        these go to test and to validation, the others going to train.
+    """
+    settled = [""] * len(table)
+    if config.kind in ("paper", "paper-grouped"):
+        _check_paper(table)
+        return settled, {"test": [*PAPER_TEST], "validation": [*PAPER_VALIDATION]}
+    if config.kind == "folders":
+        settled = _given_parts(table)
+    elif config.kind == "hold-out-source":
+        settled = _held_out(table, config, groups)
+    elif config.kind == "within-source":
+        settled = _within(table, config)
+    labels = table.labels[[part == "" for part in settled]]
+    rest = [int(count) for count in np.bincount(labels, minlength=2)]
+    wanted = {}
+    if config.kind not in ("folders", "hold-out-source"):  # these have their test images
+        wanted["test"] = _shares(rest, config.test_fraction)
+        rest = [total - taken for total, taken in zip(rest, wanted["test"], strict=True)]
+    return settled, wanted | {"validation": _shares(rest, config.validation_fraction)}
+
+
+def _given_parts(table: ImageTable) -> list[str]:
+    """The data's own parts; without a validation part among them, train is still to be dealt."""
+    given = table.column("split")
+    found = Counter(part or "neither" for part in given)
+    if not (found["train"] and found["test"]) or found["neither"]:
+        raise DataError(
+            f"{table.root}: protocol folders needs every image in train or test, found "
+            f"{', '.join(f'{count} in {part}' for part, count in found.items())}; use protocol stratified"
+        )
+    return given if found["validation"] else [part if part == "test" else "" for part in given]
+
+
+def _held_out(table: ImageTable, config: SplitConfig, groups: Int64[np.ndarray, " image"]) -> list[str]:
+    """Test for the source's images; exclude for what shares a group with one, or may be of it, its source unknown."""
+    in_test = _counts_of(table, config)
+    sources = np.array(table.column("source"), dtype=object)
+    held = sources == config.source
+    out = ~held & (np.isin(groups, groups[held]) | (sources == ""))
+    left = [int(count) for count in np.bincount(table.labels[~held & ~out], minlength=2)]
+    if not (all(in_test) and all(left)):
+        why = f" ({out.sum()} excluded: of unknown source, or in a group with images that test)" if out.any() else ""
+        raise DataError(
+            f"protocol {config.protocol}: {_told(in_test)} images would test, {_told(left)} would be left to train on"
+            f"{why}; both need both classes. {_advice(table, config)}"
+        )
+    return [str(part) for part in np.where(held, "test", np.where(out, "exclude", ""))]
+
+
+def _within(table: ImageTable, config: SplitConfig) -> list[str]:
+    counts = _counts_of(table, config)
+    if not all(counts):
+        raise DataError(
+            f"protocol {config.protocol}: {config.source} holds {_told(counts)} images; every part needs both classes. "
+            + _advice(table, config)
+        )
+    return ["" if source == config.source else "exclude" for source in table.column("source")]
+
+
+def _counts_of(table: ImageTable, config: SplitConfig) -> tuple[int, int]:
+    """The number of benign and of malignant images of the protocol's source.
+
+    Raises: DataError: the table knows no sources, or not this one.
+    """
+    sources = sources_of(table)
+    if not sources:
+        raise DataError(
+            f"{table.root} does not say where its images are from, which protocol {config.protocol} needs; "
+            "give a table with the column source, or use protocol grouped"
+        )
+    if config.source not in sources:
+        raise DataError(
+            f"protocol {config.protocol}: {table.root} has no source {config.source!r}; it has {_listed(sources)}"
+        )
+    return sources[config.source]
+
+
+def _advice(table: ImageTable, config: SplitConfig) -> str:
+    """What to do where the protocol's source does not do."""
+    sources = sources_of(table)
+    both = {source: counts for source, counts in sources.items() if all(counts)}
+    if not both:
+        return (
+            f"No source of {table.root} holds both: {_listed(sources)}; "
+            "use protocol grouped, and know that its score may tell sources apart, not lesions"
+        )
+    found = f"Both are found within {_listed(both)}: use within-source={max(both, key=lambda name: min(both[name]))}"
+    if config.kind == "within-source":
+        return found
+    total = np.sum(list(sources.values()), axis=0)
+    others = {name: counts for name, counts in both.items() if name != config.source and (total > counts).all()}
+    return f"Hold out one of {_listed(others)}" if others else f"No source of {table.root} can be held out. {found}"
+
+
+def _listed(sources: Mapping[str, Sequence[int]]) -> str:
+    shown = [f"{source} ({_told(counts)})" for source, counts in sources.items()]
+    return ", ".join(shown[:_MAX_LISTED]) + (f" and {len(shown) - _MAX_LISTED} more" if shown[_MAX_LISTED:] else "")
+
+
+def _told(counts: Sequence[int]) -> str:
+    return " and ".join(f"{count} {name}" for count, name in zip(counts, LABEL_NAMES, strict=True))
+
+
 def _by_counts(
-    table: ImageTable, test: Sequence[int], validation: Sequence[int], rng: np.random.Generator
+    labels: Int64[np.ndarray, " image"], wanted: Mapping[str, Sequence[int]], rng: np.random.Generator
 ) -> list[str]:
-    parts = np.full(len(table), "train", dtype=object)
+    parts = np.full(len(labels), "train", dtype=object)
     for label in (0, 1):
-        order = rng.permutation(np.flatnonzero(table.labels == label))
-        parts[order[: test[label]]] = "test"
-        parts[order[test[label] : test[label] + validation[label]]] = "validation"
+        order = rng.permutation(np.flatnonzero(labels == label))
+        for part, counts in wanted.items():
+            parts[order[: counts[label]]] = part
+            order = order[counts[label] :]
     return [str(part) for part in parts]
 
 
 def _by_groups(
-    table: ImageTable, test: Sequence[int], validation: Sequence[int], rng: np.random.Generator
+    labels: Int64[np.ndarray, " image"],
+    groups: Int64[np.ndarray, " image"],
+    wanted: Mapping[str, Sequence[int]],
+    rng: np.random.Generator,
 ) -> list[str]:
     """Deal whole groups, the largest first, so that the groups of one image, mostly many, fill the counts exactly.
 
     Where every group is of one class, each count is off by less than the largest group of that class.
     """
     members: dict[int, list[int]] = defaultdict(list)
-    for index, group in enumerate(groups_of(table)):
+    for index, group in enumerate(groups.tolist()):
         members[group].append(index)
-    labels = table.labels
-    missing = {"test": np.array(test), "validation": np.array(validation)}
-    missing["train"] = np.bincount(labels, minlength=2) - missing["test"] - missing["validation"]
+    missing = {part: np.array(counts, dtype=np.int64) for part, counts in wanted.items()}
+    missing["train"] = np.bincount(labels, minlength=2) - sum(missing.values())
     shuffled = rng.permutation(np.array(list(members))).tolist()
-    parts = [""] * len(table)
+    parts = [""] * len(labels)
     for group in sorted(shuffled, key=lambda number: -len(members[number])):
         holds = np.bincount(labels[members[group]], minlength=2)
         chosen = _part_for(holds, missing, rng)
@@ -157,23 +300,6 @@ def _part_for(
         chances = np.array([missing[part][held].sum() for part in fitting])
         return str(rng.choice(fitting, p=chances / chances.sum()))
     return max(missing, key=lambda part: int(missing[part] @ holds))
-
-
-def _by_folders(table: ImageTable, validation_fraction: float, rng: np.random.Generator) -> list[str]:
-    given = table.column("split")
-    found = Counter(part or "neither" for part in given)
-    if not (found["train"] and found["test"]) or found["neither"]:
-        raise DataError(
-            f"{table.root}: protocol folders needs every image in train or test, found "
-            f"{', '.join(f'{count} in {part}' for part, count in found.items())}; use protocol stratified"
-        )
-    if found["validation"]:
-        return given
-    parts = np.array(given, dtype=object)
-    for label in (0, 1):
-        pool = np.flatnonzero((parts == "train") & (table.labels == label))
-        parts[rng.permutation(pool)[: round(validation_fraction * len(pool))]] = "validation"
-    return [str(part) for part in parts]
 
 
 def _shares(counts: Sequence[int], fraction: float) -> list[int]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Bool
 
+from lentigo.evidence.intervals import wilson_interval
 from lentigo.report.content import ModelResult, Numbers, ReportContent
 
 DISCLAIMER = (
@@ -138,18 +139,6 @@ def only_row_right(content: ReportContent) -> list[list[int]]:
     right = _right(content).astype(np.int64)
     found: list[list[int]] = (right @ (1 - right).T).tolist()
     return found
-
-
-def wilson_interval(right: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share, which stays inside [0, 1] and has a width even where all images are right.
-
-    Source: Wilson 1927, Journal of the American Statistical Association 22(158):209-212,
-    doi:10.1080/01621459.1927.10502953.
-    """
-    z = 1.959963984540054
-    middle = (right + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(right * (n - right) / n + z * z / 4)
-    return middle - half, middle + half
 
 
 def _right(content: ReportContent) -> Bool[np.ndarray, "model image"]:
