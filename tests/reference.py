@@ -3,6 +3,7 @@
 Plain Python loops on purpose, and nothing from lentigo is imported: no trick and no mistake can be shared.
 """
 
+import cmath
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -180,3 +181,82 @@ def overlaid_pixel(rgb: Sequence[int], heat: float, maximum: float, opacity: flo
     share = level * 4 - step
     colour = [a * (1 - share) + b * share for a, b in zip(rainbow[step], rainbow[step + 1], strict=True)]
     return [old * (1 - opacity * level) + new * opacity * level for old, new in zip(rgb, colour, strict=True)]
+
+
+# ---------------------------------------------------------------- copies: pictures read along circles, details compared
+
+
+def circle_invariants(read: Sequence[Sequence[Sequence[float]]], frequencies: int, least_spread: float) -> list[float]:
+    """What turning and mirroring leave: from (colour, circle, angle), waves as sums of complex exponentials.
+
+    In order: the two colours' means; all log spreads; how far each circle's mean lies from the picture's; for each
+    frequency, colour and pair of circles the real part of one wave times the other's conjugate; for each pair of
+    colours and circle the same for frequencies 1 to 3. Means and waves are in units of the spread, products by a root.
+    """
+    circles, angles = len(read[0]), len(read[0][0])
+
+    def wave(colour: int, circle: int, frequency: int) -> complex:
+        turns = [cmath.exp(-2j * math.pi * frequency * angle / angles) for angle in range(angles)]
+        return (
+            sum(value * turn for value, turn in zip(read[colour][circle], turns, strict=True)) / angles / spread[colour]
+        )
+
+    def root(value: float) -> float:
+        return math.copysign(math.sqrt(abs(value)), value)
+
+    means, spread = [], []
+    for colour in read:
+        values = [value for circle in colour for value in circle]
+        means.append(sum(values) / len(values))
+        spread.append(math.sqrt(sum((value - means[-1]) ** 2 for value in values) / len(values)) + least_spread)
+    numbers = [*means[1:], *(math.log(s) for s in spread)]
+    for colour in range(3):
+        numbers += [wave(colour, circle, 0).real - means[colour] / spread[colour] for circle in range(circles)]
+    for frequency in range(1, frequencies):
+        for colour in range(3):
+            waves = [wave(colour, circle, frequency) for circle in range(circles)]
+            for i in range(circles):
+                numbers += [root((waves[i] * waves[j].conjugate()).real) for j in range(i, circles)]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        for circle in range(circles):
+            for frequency in (1, 2, 3):
+                both = wave(one, circle, frequency) * wave(other, circle, frequency).conjugate()
+                numbers.append(root(both.real))
+    return numbers
+
+
+def local_correlation(
+    one: Sequence[Sequence[float]],
+    other: Sequence[Sequence[float]],
+    compared: Sequence[Sequence[bool]],
+    reach: int,
+    noise: float,
+) -> float:
+    """Mean over the compared places of the correlation of the compared values at most `reach` rows and columns away.
+
+    To each variance that of the noise is added.
+    """
+    rows, columns = range(len(one)), range(len(one[0]))
+    total, count = 0.0, 0
+    for y in rows:
+        for x in columns:
+            if not compared[y][x]:
+                continue
+            near = [(j, i) for j in rows for i in columns if max(abs(j - y), abs(i - x)) <= reach and compared[j][i]]
+            a, b = ([picture[j][i] for j, i in near] for picture in (one, other))
+            mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
+            both = sum((p - mean_a) * (q - mean_b) for p, q in zip(a, b, strict=True)) / len(near)
+            variances = [sum((p - m) ** 2 for p in v) / len(v) + noise**2 for v, m in ((a, mean_a), (b, mean_b))]
+            total, count = total + both / math.sqrt(variances[0] * variances[1]), count + 1
+    return total / count
+
+
+def connected(size: int, pairs: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Sets of numbers below `size`, two of which become one for as long as a pair or group touches both."""
+    sets = [{number} for number in range(size)]
+    for _ in range(size):
+        for group in pairs:
+            touched = [members for members in sets if members & set(group)]
+            sets = [members for members in sets if not members & set(group)]
+            sets += [set().union(*touched)] if touched else []
+    return sorted(sorted(members) for members in sets if len(members) > 1)

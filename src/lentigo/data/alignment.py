@@ -59,6 +59,12 @@ def first_guess(window: Window, angle: float, mirrored: bool) -> _Map:
     return np.column_stack([linear, np.array([window.x, window.y]) - linear @ [0.5, 0.5]])
 
 
+def inverse(matrix: _Map) -> _Map:
+    """The map the other way round."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
 def grey(image: UInt8[np.ndarray, "height width 3"], side_px: int) -> Float32[np.ndarray, "side side"]:
     """A picture as grey values at `side_px` x `side_px` pixels."""
     small = cv2.resize(image, (side_px, side_px), interpolation=cv2.INTER_AREA)
@@ -74,27 +80,25 @@ def closeup(image: UInt8[np.ndarray, "height width 3"], side_px: int) -> "Closeu
     side = max(int(places.max()) - least for places, least in zip(lit, low, strict=True)) + 1
     top, left = (min(least, side_px - side) / side_px for least in low)
     share = side / side_px
-    height, width = image.shape[:2]
-    rows = slice(round(top * height), round((top + share) * height))
-    columns = slice(round(left * width), round((left + share) * width))
+    rows, columns = (_pixels(start, share, length) for start, length in zip((top, left), image.shape[:2], strict=True))
     return Closeup(grey(image[rows, columns], side_px), np.array([[share, 0, left], [0, share, top]]))
 
 
 def align_closeups(one: "Closeup", other: "Closeup", guess: _Map, *, steps: int) -> Alignment | None:
     """As `align`, with a guess for and a map between the whole pictures."""
-    found = align(one.grey, other.grey, _after(_inverse(one.place), _after(guess, other.place)), steps=steps)
+    found = align(one.grey, other.grey, _after(inverse(one.place), _after(guess, other.place)), steps=steps)
     if found is None:
         return None
-    return Alignment(_after(one.place, _after(found.matrix, _inverse(other.place))), found.likeness)
+    return Alignment(_after(one.place, _after(found.matrix, inverse(other.place))), found.likeness)
 
 
 def align(one: _Grey, other: _Grey, guess: _Map, *, steps: int) -> Alignment | None:
-    """Refine a guess in at most `steps` steps and judge it; None where the pictures do not come to lie on each other."""
+    """Refine a guess in at most `steps` steps and judge it; None where the pictures do not come to lie together."""
     lit_one, lit_other = _lit(one), _lit(other)
     moved, seen = _laid_over(one, lit_one, guess)
     limits: Any = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, steps, 1e-4)
     details = _details(other, lit_other, _COARSEST), _details(moved, seen, _COARSEST)
-    warp = np.eye(2, 3, dtype=np.float32)
+    warp: Any = np.eye(2, 3, dtype=np.float32)
     try:
         _, warp = cv2.findTransformECCWithMask(*details, lit_other, seen, warp, cv2.MOTION_AFFINE, limits, 1)
     except cv2.error:  # it does not converge, or nothing overlaps
@@ -107,8 +111,8 @@ def align(one: _Grey, other: _Grey, guess: _Map, *, steps: int) -> Alignment | N
     compared = seen & lit_other
     if compared.mean() < _LEAST_OVERLAP:
         return None
-    fine = [_details(picture, compared, _COARSEST_JUDGED) for picture in (moved, other)]
-    return Alignment(matrix, _local_correlation(*fine, compared > 0))
+    mine, theirs = (_details(picture, compared, _COARSEST_JUDGED) for picture in (moved, other))
+    return Alignment(matrix, _local_correlation(mine, theirs, compared > 0))
 
 
 def _lit(picture: _Grey) -> _Mask:
@@ -120,6 +124,12 @@ def _lit(picture: _Grey) -> _Mask:
     frame = (parts[1:-1, 1:-1] == parts[0, 0]).astype(np.uint8)  # not a dark lesion
     lit: _Mask = ((cv2.dilate(frame, grown) == 0) & (_disc(side) > 0)).astype(np.uint8)
     return lit
+
+
+def _pixels(start: float, share: float, length: int) -> slice:
+    """A part of a side in whole pixels, one at least."""
+    first = min(round(start * length), length - 1)
+    return slice(first, max(round((start + share) * length), first + 1))
 
 
 def _laid_over(one: _Grey, lit: _Mask, matrix: _Map) -> tuple[_Grey, _Mask]:
@@ -178,8 +188,3 @@ def _in_shares(warp: np.ndarray, side: int) -> _Map:
 def _after(outer: _Map, inner: _Map) -> _Map:
     """The map that does `inner` first and `outer` then."""
     return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
-
-
-def _inverse(matrix: _Map) -> _Map:
-    linear = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([linear, -linear @ matrix[:, 2]])

@@ -166,9 +166,10 @@ def turns_between(
 
 
 def _standard(read: Float32[np.ndarray, "3 circle angle"]) -> Float32[np.ndarray, "3 circle angle"]:
-    """Without the mean and spread of each colour; an outer circle, which stands for more of the picture, weighs more."""
+    """Without each colour's mean and spread; an outer circle, which stands for more of the picture, weighs more."""
     centred = read - read.mean((1, 2), keepdims=True)
-    return centred / (centred.std((1, 2), keepdims=True) + _LEAST_SPREAD) * np.sqrt(_RADII)[:, None]
+    weight = np.sqrt(_RADII)[:, None].astype(np.float32)
+    return np.asarray(centred / (centred.std((1, 2), keepdims=True) + _LEAST_SPREAD) * weight)
 
 
 def _log_colours(image: UInt8[np.ndarray, "64 64 3"], gain: float) -> Float32[np.ndarray, "64 64 3"]:
@@ -197,4 +198,4 @@ def _fourier() -> Float32[np.ndarray, "angle wave"]:
 
 
 def _signed_root(products: np.ndarray) -> np.ndarray:
-    return np.sign(products) * np.sqrt(np.abs(products))
+    return np.asarray(np.sign(products) * np.sqrt(np.abs(products)))

@@ -13,15 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn needs and brings it
 
 from lentigo.data import descriptor
-from lentigo.data.alignment import Alignment, Closeup, align, align_closeups, closeup, first_guess, grey
+from lentigo.data.alignment import Alignment, Closeup, align, align_closeups, closeup, first_guess, grey, inverse
 from lentigo.data.descriptor import THUMBNAIL_PX, WINDOWS, Projection
 from lentigo.data.pack import ImagePack
 
@@ -94,6 +94,9 @@ def twins_between(
         progress: as in `near_twins`, over the images of both.
     """
     told = progress or (lambda _: None)
+    if not (len(pack) and len(other)):
+        told(SEARCH_UNITS * (len(pack) + len(other)))
+        return ()
     with (
         _one_thread_each(),
         _thumbnails(pack, range(len(pack))) as ours,
@@ -102,10 +105,10 @@ def twins_between(
         projection = _fitted([ours, theirs])
         our_points, their_points = (_points(part, projection, told) for part in (ours, theirs))
         found = _looked_at(ours, theirs, _candidates(ours, their_points, projection, told, same=False), told)
-        back = _looked_at(theirs, ours, _candidates(theirs, our_points, projection, told, same=False), told)
+        candidates = _candidates(theirs, our_points, projection, told, same=False)
+        back = _looked_at(theirs, ours, candidates, told, backwards=True)
     best: dict[tuple[int, int], Twins] = {}
-    turned = (Twins(one=pair.other, other=pair.one, likeness=pair.likeness, change=pair.change) for pair in back)
-    for pair in (*found, *turned):
+    for pair in (*found, *back):
         key = (pair.one, pair.other)
         if key not in best or best[key].likeness < pair.likeness:
             best[key] = pair
@@ -145,7 +148,7 @@ class _Thumbnails:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def read(self, places: Sequence[int] | range) -> UInt8[np.ndarray, "picture 64 64 3"]:
+    def read(self, places: Sequence[int] | np.ndarray) -> UInt8[np.ndarray, "picture 64 64 3"]:
         images = np.empty((len(places), THUMBNAIL_PX, THUMBNAIL_PX, 3), dtype=np.uint8)
         for image, place in zip(images, places, strict=True):
             read = os.pread(self.file.fileno(), self.bytes, int(place) * self.bytes)  # of many threads at once
@@ -189,19 +192,19 @@ def _copies_of(image: UInt8[np.ndarray, "height width 3"], rng: np.random.Genera
     side = image.shape[0]
     copies = []
     for number in range(_COPIES):
-        copy = image
+        copy: np.ndarray = image
         if number < 6:
             turn = cv2.getRotationMatrix2D(((side - 1) / 2,) * 2, rng.uniform(-180, 180), rng.uniform(0.975, 1.025))
             turn[:, 2] += rng.uniform(-0.01, 0.01, 2) * side
-            copy = cv2.warpAffine(copy, turn, (side, side), borderMode=cv2.BORDER_REFLECT)
+            copy = np.asarray(cv2.warpAffine(copy, turn, (side, side), borderMode=cv2.BORDER_REFLECT))
         if number % 3 == 1:
             copy = np.minimum(copy * np.float32(rng.uniform(0.8, 1.2)) + 0.5, 255).astype(np.uint8)
         if number in (2, 5, 7):
-            copy = cv2.resize(copy, (max(side // 2, 1),) * 2, interpolation=cv2.INTER_AREA)
+            copy = np.asarray(cv2.resize(copy, (max(side // 2, 1),) * 2, interpolation=cv2.INTER_AREA))
         if number in (2, 5, 6, 7):
             _, encoded = cv2.imencode(".jpg", copy, [cv2.IMWRITE_JPEG_QUALITY, 50])
-            copy = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-        copies.append(np.asarray(copy))
+            copy = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+        copies.append(copy)
     return copies
 
 
@@ -261,7 +264,8 @@ def _candidates(
         distance = np.linalg.norm(asked[number] - points[other], axis=1)
         window, one = np.divmod(number, len(places))
         rows = np.column_stack([one + places.start, other, window, distance])
-        return rows[(distance < _REACH) & ~(same & (rows[:, 0] == other))]
+        kept: np.ndarray = rows[(distance < _REACH) & ~(same & (rows[:, 0] == other))]
+        return kept
 
     rows = []
     with _threads() as pool:
@@ -295,8 +299,15 @@ def _few_an_image(rows: np.ndarray) -> np.ndarray:
 
 
 def _looked_at(
-    ours: _Thumbnails, theirs: _Thumbnails, candidates: _Candidates, told: Callable[[int], None]
+    ours: _Thumbnails,
+    theirs: _Thumbnails,
+    candidates: _Candidates,
+    told: Callable[[int], None],
+    *,
+    backwards: bool = False,
 ) -> tuple[Twins, ...]:
+    """The candidates that are one photograph; `backwards`: with the image of `theirs` first."""
+
     @lru_cache(maxsize=64)
     def fine(part: _Thumbnails, place: int) -> Closeup:
         return closeup(part.pack.read([part.indices[place]])[0], _FINE_PX)
@@ -315,7 +326,7 @@ def _looked_at(
             told(units * number // len(rows) - units * (number - 1) // len(rows))
             if close is not None and close.likeness >= ALIKE:
                 one, other = int(ours.indices[row[0]]), int(theirs.indices[row[1]])
-                found.append(_twins(one, other, close, ordered=ours is theirs))
+                found.append(_twins(one, other, close, backwards=backwards or (ours is theirs and one > other)))
     if not rows:
         told(units)
     return tuple(sorted(found, key=lambda pair: (pair.one, pair.other)))
@@ -333,11 +344,11 @@ def _rough(ours: _Thumbnails, theirs: _Thumbnails, row: tuple[int, int, int]) ->
     return best if best is not None and best.likeness >= _COARSE_ALIKE else None
 
 
-def _twins(one: int, other: int, found: Alignment, *, ordered: bool) -> Twins:
-    words = in_words(found.matrix)
-    if ordered and one > other:
-        one, other = other, one
-    return Twins(one=one, other=other, likeness=round(min(found.likeness, 1.0), 3), change=words)
+def _twins(one: int, other: int, found: Alignment, *, backwards: bool) -> Twins:
+    matrix = found.matrix
+    if backwards:
+        one, other, matrix = other, one, inverse(matrix)
+    return Twins(one=one, other=other, likeness=round(min(found.likeness, 1.0), 3), change=in_words(matrix))
 
 
 def in_words(matrix: np.ndarray) -> str:
@@ -360,11 +371,12 @@ def in_words(matrix: np.ndarray) -> str:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """OpenCV's own threads would only get into each other's way here."""
+    """Threads of OpenCV and of matrix products would only wait for ours: on two busy cores a minute became seven."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         cv2.setNumThreads(before)
 

@@ -12,7 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 FOLDS = 5
 PERMUTATIONS = 2000  # Holm over 20 probes can then still reach 20 / 2001 < 0.01
 MAX_PERMUTED = 2000  # images in the permutation test, one a group
-WAVES = 200  # random cosines that make the smoother's kernel
+MAX_WAVES = 200  # random cosines that make the smoother's kernel, and no more than one for four images
 _DECIMALS = 6  # of a logit: what differs by less is one value that was rounded differently in two folds
 
 Features = Float32[np.ndarray, "image feature"]
@@ -71,7 +71,9 @@ def out_of_fold(features: Features, labels: Labels, fold: Int64[np.ndarray, " im
     return np.round(logits, _DECIMALS) + 0.0  # no -0.0
 
 
-def fit_and_score(features: Features, labels: Labels, new: Float32[np.ndarray, "new feature"]) -> Logits:
+def fit_and_score(
+    features: Features, labels: Labels, new: Float32[np.ndarray, "new feature"]
+) -> Float64[np.ndarray, " new"]:
     """Logits of `new` images by boosted trees fitted to the others, of which both classes are there."""
     model = HistGradientBoostingClassifier(
         max_iter=min(150, max(30, labels.size // 20)),  # more only learn a small set by heart, in seconds
@@ -81,7 +83,7 @@ def fit_and_score(features: Features, labels: Labels, new: Float32[np.ndarray, "
         early_stopping=False,
         random_state=0,
     )
-    logits: Logits = model.fit(features, labels).decision_function(new)
+    logits: Float64[np.ndarray, " new"] = model.fit(features, labels).decision_function(new)
     return np.round(logits, _DECIMALS) + 0.0
 
 
@@ -130,9 +132,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _waves(scaled: Float64[np.ndarray, "image feature"], rng: np.random.Generator) -> Float32[np.ndarray, "image wave"]:
     """The features and random cosines of them, each kind with a mean square of about 1 in all."""
-    width = scaled.shape[1]
-    directions = rng.standard_normal((width, WAVES)) / math.sqrt(width)
-    cosines = np.cos(scaled @ directions + rng.uniform(0, math.tau, WAVES)) * math.sqrt(2 / WAVES)
+    n, width = scaled.shape
+    count = min(MAX_WAVES, max(8, n // 4))
+    directions = rng.standard_normal((width, count)) / math.sqrt(width)
+    cosines = np.cos(scaled @ directions + rng.uniform(0, math.tau, count)) * math.sqrt(2 / count)
     return np.concatenate((scaled / math.sqrt(width), cosines), axis=1).astype(np.float32)
 
 

@@ -8,6 +8,7 @@ from lentigo.data.probe_views import View
 from lentigo.evidence.intervals import Interval
 
 SIGNIFICANT = 0.01  # of the p value, after Holm
+MATTERS = 0.55  # the AUC's lower bound must lie above: below, too few pairs are ranked right to carry a high score
 WIDE = 0.6  # an upper bound above it is worth a word where nothing was found
 NO_LESION = 0.0005  # a share below it is shown as none
 _REACHED = ("frame", "corners", "dark_corners")  # seen there: skin, and of a large lesion a part
@@ -31,22 +32,22 @@ def meaning_of(
         return f"{view.title} was not probed: {not_run}."
     aside = _apart_from_lesion(view)
     seen = view.seen + aside
-    bounds = f"AUC {auc.value:.2f}, 95 % interval {auc.low:.2f} to {auc.high:.2f}"
+    found = f"AUC {auc.value:.2f}, 95 % interval {auc.low:.2f} to {auc.high:.2f}, adjusted p = {p_value:.2g}"
     if called:
         on_test = "" if math.isnan(test_auc) else f" ({test_auc:.2f} on the test images)"
         says = _IF_CALLED[view.name] if view.sees_lesion else "a score of this size says nothing about moles."
         return f"An AUC of {auc.value:.2f}{on_test} can be had from {seen}: {says}"
     if p_value < SIGNIFICANT and auc.value > 0.5:
-        return f"A trace of the label can be had from {seen} ({bounds}): too little to explain a high score."
-    if auc.low > 0.5:
+        return f"A trace of the label can be had from {seen} ({found}): too little to explain a high score."
+    if auc.low > MATTERS:
         return (
-            f"Something of the label may be had from {seen} ({bounds}), but it is not beyond doubt: "
-            f"with shuffled labels a run does as well by chance (p = {p_value:.2g})."
+            f"The label may be told from {seen} ({found}), but not beyond doubt: "
+            "of the models on shuffled labels, too many do as well."
         )
-    found = f"The label cannot be told from {seen}{',' * bool(aside)} better than by chance ({bounds})."
+    text = f"The label cannot be told from {seen}{',' * bool(aside)} better than by chance ({found})."
     if auc.high > WIDE:
-        found += f" With {n_images:,} images an AUC of up to {auc.high:.2f} is not ruled out."
-    return found
+        text += f" With {n_images:,} images an AUC of up to {auc.high:.2f} is not ruled out."
+    return text
 
 
 def _apart_from_lesion(view: View) -> str:

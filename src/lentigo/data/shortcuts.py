@@ -25,14 +25,13 @@ from lentigo.data.probe_models import (
     trainable,
 )
 from lentigo.data.probe_views import View, outside_view, pixel_views, with_lesion_shares
-from lentigo.data.probe_words import SIGNIFICANT, meaning_of
+from lentigo.data.probe_words import MATTERS, SIGNIFICANT, meaning_of
 from lentigo.data.split import Split
 from lentigo.data.table import ImageTable
 from lentigo.errors import DataError
 from lentigo.evidence.intervals import UNDEFINED, Interval, auc_interval
 
 MAX_FITTED = 12_000  # images that are learned from; more make the probes slower and hardly better
-MATTERS = 0.55  # the AUC's lower bound must lie above: below, too few pairs are ranked right to carry a high score
 _PIXEL_SHARE = 0.4  # of the work, for progress; the rest is fitting
 
 
@@ -124,9 +123,10 @@ def run_probes(
         seed: of the draw, the folds and the permutations.
         progress: called with the number of images done since the last call; they sum to the table's length.
     Returns: those that see no lesion first.
-    Raises: DataError: pack or groups are not those of the table, or the pack is damaged.
+    Raises: DataError: pack, groups or split are not those of the table, every image is excluded, or the pack is
+        damaged.
     """
-    _check(table, pack, groups)
+    _check(table, pack, groups, split)
     report = _Progress(len(table), progress)
     sample = _sample(table, np.asarray(groups, dtype=np.int64), split, seed)
     views = _views(table, pack, facts, sample.rows, report)
@@ -142,11 +142,16 @@ def run_probes(
     return tuple(_judged(probe, view, p) for probe, view, p in zip(probes, views, adjusted, strict=True))
 
 
-def _check(table: ImageTable, pack: ImagePack, groups: Sequence[int]) -> None:
+def _check(table: ImageTable, pack: ImagePack, groups: Sequence[int], split: Split | None) -> None:
     if tuple(table.ids) != pack.ids:
         raise DataError(f"the pack {pack.folder} is not of the images of {table.root}; open it with the table it is of")
     if len(groups) != len(table):
         raise DataError(f"{len(groups)} group numbers were given for {len(table)} images; give one an image")
+    absent = [] if split is None else [name for name in table.ids if name not in split.part]
+    if absent:
+        raise DataError(
+            f"the split leaves out {len(absent)} images of {table.root}, first {absent[0]}; give each a part"
+        )
 
 
 def _sample(table: ImageTable, groups: Int64[np.ndarray, " image"], split: Split | None, seed: int) -> _Sample:
