@@ -27,14 +27,16 @@ class Transformation:
         Image.fromarray(np.ascontiguousarray(self.change(image, rng))).save(path, "JPEG", quality=self.quality)
 
 
-def resized(image: np.ndarray, rng: np.random.Generator, *, width: float = 1.0, height: float = 1.0) -> np.ndarray:
-    size = round(image.shape[1] * width), round(image.shape[0] * height)
+def resized(
+    image: np.ndarray, _: np.random.Generator | None = None, *, across: float = 1.0, down: float = 1.0
+) -> np.ndarray:
+    size = round(image.shape[1] * across), round(image.shape[0] * down)
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def cut_to_its_middle(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A square out of the middle of a 4:3 picture that stands here squeezed to a square: 3/4 of its long side."""
-    stretched = resized(image, rng, width=4 / 3) if rng.random() < 0.5 else resized(image, rng, height=4 / 3)
+    stretched = resized(image, across=4 / 3) if rng.random() < 0.5 else resized(image, down=4 / 3)
     height, width = stretched.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -43,14 +45,16 @@ def cut_to_its_middle(image: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 def cut_anywhere(image: np.ndarray, rng: np.random.Generator, *, share: float) -> np.ndarray:
     """Off either side so much that `share` of the height and of the width is gone in all."""
-    rows, columns = (round(length * (1 - share)) for length in image.shape[:2])
-    top, left = (int(rng.integers(length - kept + 1)) for length, kept in zip(image.shape, (rows, columns), strict=False))
+    height, width = image.shape[:2]
+    rows, columns = round(height * (1 - share)), round(width * (1 - share))
+    top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
     return image[top : top + rows, left : left + columns]
 
 
-def cut_each_side(image: np.ndarray, rng: np.random.Generator, *, share: float) -> np.ndarray:
-    top, left = (round(length * share) for length in image.shape[:2])
-    return image[top : len(image) - top, left : image.shape[1] - left]
+def cut_each_side(image: np.ndarray, _: np.random.Generator | None = None, *, share: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    top, left = round(height * share), round(width * share)
+    return image[top : height - top, left : width - left]
 
 
 def turned(image: np.ndarray, rng: np.random.Generator, *, border: int, whole: bool = False) -> np.ndarray:
@@ -62,22 +66,22 @@ def turned(image: np.ndarray, rng: np.random.Generator, *, border: int, whole: b
     if not whole:
         return other
     angle = np.deg2rad(abs(degrees))
-    return cut_each_side(other, rng, share=(1 - 1 / (np.cos(angle) + np.sin(angle))) / 2)
+    return cut_each_side(other, share=(1 - 1 / (np.cos(angle) + np.sin(angle))) / 2)
 
 
-def lit(image: np.ndarray, rng: np.random.Generator, *, by: float) -> np.ndarray:
+def lit(image: np.ndarray, _: np.random.Generator, *, by: float) -> np.ndarray:
     return np.clip(image * by + 0.5, 0, 255).astype(np.uint8)
 
 
 TRANSFORMATIONS = (
     Transformation(name="JPEG of quality 50", change=lambda image, _: image, quality=50, least_recall=0.99),
-    Transformation(name="half the size", change=partial(resized, width=0.5, height=0.5), least_recall=0.99),
+    Transformation(name="half the size", change=partial(resized, across=0.5, down=0.5), least_recall=0.99),
     Transformation(name="mirrored", change=lambda image, _: image[:, ::-1], least_recall=0.99),
     Transformation(name="upside down", change=lambda image, _: image[::-1], least_recall=0.99),
     Transformation(name="turned by 90°", change=lambda image, _: np.rot90(image, 1), least_recall=0.99),
     Transformation(name="turned by 180°", change=lambda image, _: np.rot90(image, 2), least_recall=0.99),
     Transformation(name="turned by 270°", change=lambda image, _: np.rot90(image, 3), least_recall=0.99),
-    Transformation(name="saved as 4:3", change=partial(resized, width=4 / 3), least_recall=0.95),
+    Transformation(name="saved as 4:3", change=partial(resized, across=4 / 3), least_recall=0.95),
     Transformation(name="middle of 4:3, not squeezed", change=cut_to_its_middle, least_recall=0.95),
     Transformation(name="5 % cut off, anywhere", change=partial(cut_anywhere, share=0.05), least_recall=0.95),
     Transformation(name="10 % cut off, anywhere", change=partial(cut_anywhere, share=0.1), least_recall=0.95),

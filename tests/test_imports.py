@@ -89,17 +89,17 @@ def order_breaches(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def shell_breaches(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
-    if path == "cli.py":
+    if part_of(path) == "cli":
         return
     for line, name in imported_names(path, tree):
         if name.split(".")[0] in SHELL_MODULES:
-            yield line, f"imports {name}; only cli.py reads arguments"
+            yield line, f"imports {name}; only cli reads arguments"
     for line, name in used_names(path, tree):
         if name in SHELL_NAMES:
-            yield line, f"uses {name}; only cli.py prints, exits or reads arguments"
+            yield line, f"uses {name}; only cli prints, exits or reads arguments"
     for node in ast.walk(tree):
         if isinstance(node, ast.Raise) and node.exc and "SystemExit" in bare_names(node.exc):
-            yield node.lineno, "raises SystemExit; only cli.py exits, raise a LentigoError"
+            yield node.lineno, "raises SystemExit; only cli exits, raise a LentigoError"
 
 
 def pickle_breaches(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -266,16 +266,16 @@ def test_torch_free_modules_load_no_torch() -> None:
         ("deploy/screen.py", "import torchvision.transforms as t", "-> torchvision.transforms"),
         ("imaging.py", "from safetensors.torch import load_file", "-> safetensors.torch.load_file"),
         ("data/table.py", "import timm", "data/table.py -> timm"),
-        ("learn/a.py", "print(1)", "uses print; only cli.py prints"),
+        ("learn/a.py", "print(1)", "uses print; only cli prints"),
         ("learn/a.py", "def f(log=print): ...", "uses print"),
         ("learn/a.py", "import sys\nsys.exit(1)", ":2 uses sys.exit"),
         ("learn/a.py", "from sys import exit as leave\nleave(1)", ":2 uses sys.exit"),
         ("learn/a.py", "import sys\nsys.stderr.write('x')", "uses sys.stderr.write"),
         ("learn/a.py", "raise SystemExit(1)", "raises SystemExit"),
-        ("learn/a.py", "def f():\n    import argparse", ":2 imports argparse; only cli.py reads arguments"),
+        ("learn/a.py", "def f():\n    import argparse", ":2 imports argparse; only cli reads arguments"),
         ("compare.py", "from typer import Option", "imports typer.Option"),
         ("learn/a.py", "import pickle", "imports pickle; no pickle"),
-        ("cli.py", "from pickle import loads", "imports pickle.loads; no pickle"),
+        ("cli/a.py", "from pickle import loads", "imports pickle.loads; no pickle"),
         ("learn/a.py", "import torch\ntorch.load('x')", ":2 uses torch.load, which reads pickle"),
         ("learn/a.py", "import torch as t\nt.load('x', weights_only=True)", "uses torch.load"),
         ("learn/a.py", "from torch import load\nread = load", "uses torch.load"),
@@ -287,7 +287,7 @@ def test_torch_free_modules_load_no_torch() -> None:
             "try:\n    f()\nexcept (ValueError, Exception) as e:\n    pass",
             "catches Exception and ValueError",
         ),
-        ("cli.py", "try:\n    f()\nexcept BaseException:\n    pass", "catches BaseException"),
+        ("cli/a.py", "try:\n    f()\nexcept BaseException:\n    pass", "catches BaseException"),
         ("data/a.py", "with contextlib.suppress(Exception):\n    f()", "suppresses Exception; name"),
     ],
 )
@@ -306,7 +306,7 @@ def test_checker_finds(path: str, source: str, wrong: str) -> None:
             "import torch\nfrom lentigo.models.b import c\nfrom .d import e\nfrom lentigo import __version__",
         ),
         ("data/augment.py", "import torch\nfrom ..errors import DataError\nfrom lentigo.files import write_csv"),
-        ("cli.py", "import sys, typer\nfrom lentigo import compare\nprint(1)\nsys.exit(2)"),
+        ("cli/a.py", "import sys, typer\nfrom lentigo import compare\nprint(1)\nsys.exit(2)"),
         ("__main__.py", "from lentigo.cli import main\nmain()"),
         ("evidence/a.py", "import numpy\nfrom lentigo.errors import DataError\nfrom scipy.stats import bootstrap"),
         ("data/a.py", "from lentigo.evidence.metrics import roc_auc_score"),

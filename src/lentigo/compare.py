@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -22,18 +22,23 @@ from jaxtyping import Int64
 
 from lentigo import __version__
 from lentigo.config import Experiment
+from lentigo.data.audit import audit_data, fingerprint, write_audit
+from lentigo.data.beside import best_shortcut, shortcut_line
+from lentigo.data.copies import AUDIT_PX, silent, split_apart
 from lentigo.data.pack import ImagePack, pack_images
-from lentigo.data.split import Split, make_split, read_split
+from lentigo.data.split import Split, read_split
 from lentigo.data.table import ImageTable, read_table
+from lentigo.data.verdict import verdict_on
 from lentigo.errors import ConfigError, DataError, RunError
 from lentigo.evidence.metrics import REPORTED_SCORES
 from lentigo.explain.stage import explain_run, read_explanation
-from lentigo.files import write_json
+from lentigo.files import read_json, write_json
 from lentigo.learn.device import choose_device
-from lentigo.learn.evaluation import evaluate_run
+from lentigo.learn.evaluation import evaluate_run, standing
 from lentigo.learn.prediction import read_predictions
 from lentigo.learn.training import TrainingData, TrainProgress, train
 from lentigo.models.registry import MODELS, model_entry
+from lentigo.report.audit_page import write_audit_page
 from lentigo.report.content import ReportContent
 from lentigo.report.gather import (
     FinishedRun,
@@ -46,6 +51,7 @@ from lentigo.report.gather import (
     read_finished_run,
 )
 from lentigo.report.page import write_report
+from lentigo.report.worth import worth_of
 
 PAPER_MODELS = ("tiny_vgg", "vgg11", "alexnet")
 DRAWN_IMAGES = 512
@@ -81,6 +87,7 @@ class Display(Protocol):
     """What shows a person how far the work is."""
 
     def say(self, text: str, /) -> None: ...
+    def verdict(self, verdict: dict[str, Any], /) -> None: ...
     def bar(self, text: str, total: int, /) -> AbstractContextManager[Callable[[int], None]]: ...
     def training(self, name: str, /) -> AbstractContextManager[Callable[[TrainProgress], None]]: ...
 
@@ -90,8 +97,10 @@ class Silent:
 
     def say(self, _text: str) -> None: ...
 
-    def bar(self, _text: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
-        return contextlib.nullcontext(lambda _: None)
+    def verdict(self, _verdict: dict[str, Any]) -> None: ...
+
+    def bar(self, text: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        return silent(text, total)
 
     def training(self, _name: str) -> AbstractContextManager[Callable[[TrainProgress], None]]:
         return contextlib.nullcontext(lambda _: None)
@@ -144,14 +153,18 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
     with display.bar("decoding images", len(table)) as advance:
         image_px = comparison.experiments[0].data.image_px
         pack = pack_images(table, image_px=image_px, cache=comparison.cache, progress=advance)
-    split, protocol = _split(comparison)
+    split, protocol = _split(comparison, display)
+    audit = _audited(comparison, pack, split, protocol, display)
+    display.verdict(audit["verdict"])
     data = TrainingData(table=table, pack=pack, split=split)
     runs = [_run(comparison.out, experiment, data, display) for experiment in comparison.experiments]
-    write_json(comparison.out / "comparison.json", _summary(comparison, runs, split, protocol))
+    write_json(comparison.out / "comparison.json", _summary(comparison, runs, split, protocol, audit))
+    if (shortcut := best_shortcut(audit["probes"])) is not None:
+        display.say(f"beside them: {shortcut_line(shortcut)}")
     display.say("writing the report")
     report = comparison.out / "report.html"
-    seconds = time.monotonic() - started
-    write_report(report, _content(comparison, runs, pack, split, protocol=protocol, seconds=seconds))
+    content = _content(comparison, runs, pack, split, protocol=protocol, audit=audit)
+    write_report(report, replace(content, seconds=time.monotonic() - started))
     return report
 
 
@@ -176,7 +189,7 @@ def _check_models(experiments: Sequence[Experiment]) -> None:
         raise ConfigError("the experiments differ in [data] or [split]; models are compared on the same images only")
 
 
-def _split(comparison: Comparison) -> tuple[Split, str]:
+def _split(comparison: Comparison, display: Display) -> tuple[Split, str]:
     """The split that was asked for, and what it is called; it must be the one of what is there already.
 
     Raises: RunError: the folder was begun with another split or other images.
@@ -185,7 +198,7 @@ def _split(comparison: Comparison) -> tuple[Split, str]:
     if comparison.split_file is not None:
         split, name = read_split(comparison.split_file, table), f"given as {comparison.split_file.name}"
     else:
-        split, name = make_split(table, config), config.protocol
+        split, name = split_apart(table, config, cache=comparison.cache, bar=display.bar), config.protocol
     if (comparison.out / "runs").is_dir() and path.is_file():
         try:
             same = read_split(path, table) == split
@@ -200,6 +213,27 @@ def _split(comparison: Comparison) -> tuple[Split, str]:
             )
     split.write(path)
     return split, name
+
+
+def _audited(comparison: Comparison, pack: ImagePack, split: Split, protocol: str, display: Display) -> dict[str, Any]:
+    """The content of `audit.json`: that of an earlier run if it is of the same images, columns and split."""
+    path, table = comparison.out / "audit.json", comparison.table
+    if pack.image_px != AUDIT_PX:
+        with display.bar("decoding images", len(table)) as advance:
+            pack = pack_images(table, image_px=AUDIT_PX, cache=comparison.cache, progress=advance)
+    with contextlib.suppress(DataError):  # none yet, or damaged: it is made
+        kept: dict[str, Any] = read_json(path)
+        if kept.get("fingerprint") == fingerprint(table, pack, split) and path.with_suffix(".html").is_file():
+            return kept
+    seed = comparison.experiments[0].seed
+    found = audit_data(table, split=split, split_name=protocol, cache=comparison.cache, seed=seed, bar=display.bar)
+    verdict = verdict_on(found)
+    write_audit_page(
+        path.with_suffix(".html"), found, verdict, created=_now(), command=comparison.command, versions=_versions()
+    )
+    write_audit(path, found, verdict.to_dict())  # last: it vouches for the page
+    made: dict[str, Any] = read_json(path)
+    return made
 
 
 def _run(out: Path, experiment: Experiment, data: TrainingData, display: Display) -> FinishedRun:
@@ -217,6 +251,8 @@ def _run(out: Path, experiment: Experiment, data: TrainingData, display: Display
             explain_run(folder, table, pack, split, device=device, on_progress=advance)
     run = read_finished_run(folder)
     display.say(_line(run))
+    for source, score in standing(run.evaluation.predictions, table)["within_sources"].items():
+        display.say(f"  within {source}: AUC {score['auc']:.3f} ({score['low']:.3f} to {score['high']:.3f})")
     return run
 
 
@@ -240,9 +276,12 @@ def _line(run: FinishedRun) -> str:
     return f"{model_entry(run.name).title}: {', '.join(shown)} on {run.evaluation.metrics['n']} test images"
 
 
-def _summary(comparison: Comparison, runs: list[FinishedRun], split: Split, protocol: str) -> dict[str, Any]:
+def _summary(
+    comparison: Comparison, runs: list[FinishedRun], split: Split, protocol: str, audit: dict[str, Any]
+) -> dict[str, Any]:
     """comparison.json; holds no path of this machine."""
     first = comparison.experiments[0]
+    shortcut = best_shortcut(audit["probes"])
     return {
         "lentigo": __version__,
         "command": comparison.command,
@@ -252,14 +291,20 @@ def _summary(comparison: Comparison, runs: list[FinishedRun], split: Split, prot
         "seed": first.seed,
         "counts": split.counts(comparison.table),
         "versions": _versions(),
-        "models": {run.name: _model_summary(run) for run in runs},
+        "audit": audit["verdict"],
+        "shortcut": None if shortcut is None else asdict(shortcut),
+        "models": {run.name: _model_summary(run, comparison.table) for run in runs},
     }
 
 
-def _model_summary(run: FinishedRun) -> dict[str, Any]:
-    about = run.about
+def _model_summary(run: FinishedRun, table: ImageTable) -> dict[str, Any]:
     kept = ("epochs", "epochs_asked", "steps", "complete", "device", "seconds", "parameters")
-    return {**run.evaluation.metrics, **{key: about[key] for key in kept}, "multiply_adds": run.multiply_adds}
+    scores = run.evaluation.metrics | standing(run.evaluation.predictions, table)
+    return {**scores, **{key: run.about[key] for key in kept}, "multiply_adds": run.multiply_adds}
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _versions() -> dict[str, str]:
@@ -272,7 +317,13 @@ def _versions() -> dict[str, str]:
 
 
 def _content(
-    comparison: Comparison, runs: list[FinishedRun], pack: ImagePack, split: Split, *, protocol: str, seconds: float
+    comparison: Comparison,
+    runs: list[FinishedRun],
+    pack: ImagePack,
+    split: Split,
+    *,
+    protocol: str,
+    audit: dict[str, Any],
 ) -> ReportContent:
     table, seed = comparison.table, comparison.experiments[0].seed
     predictions = runs[0].evaluation.predictions
@@ -287,13 +338,13 @@ def _content(
         title="Benign or malignant: " + ", ".join(result.title for result, _ in results),
         data_name=comparison.table.name,
         drawn=comparison.drawn,
-        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        created=_now(),
         command=comparison.command,
         seed=seed,
         protocol=protocol,
         counts=split.counts(table),
         versions=_versions(),
-        seconds=seconds,
+        seconds=0.0,  # known at the end
         labels=predictions.labels,
         models=tuple(result for result, _ in results),
         gallery=gallery,
@@ -303,6 +354,7 @@ def _content(
         heat_scale={run.name: scale for run, (_, scale) in zip(runs, results, strict=True)},
         cells={run.name: (run.explanation.maps.shape[1], run.explanation.maps.shape[2]) for run in runs},
         notes=_notes(comparison, runs, protocol),
+        worth=worth_of(audit, runs, table),
     )
 
 

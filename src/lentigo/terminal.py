@@ -21,11 +21,28 @@ def say(text: str, *, stderr: bool = False) -> None:
         console(stderr=stderr).print(text)
 
 
+def say_verdict(verdict: dict[str, Any]) -> None:
+    """An audit's findings, the gravest first and in colour where there is any, then what they come to."""
+    from rich.text import Text
+
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    screen = console()
+    looks = {"serious": "bold red", "warning": "yellow", "note": "dim"}
+    for finding in verdict["findings"]:
+        mark = Text(f"{finding['severity'].upper():<8} ", style=looks[finding["severity"]])
+        screen.print(mark + Text(finding["text"]))
+    screen.print(Text(verdict["sentence"], style="bold"))
+
+
 class Display:
     """Progress on the terminal; nothing but lines of text where the output is no terminal."""
 
     def say(self, text: str) -> None:
         say(text)
+
+    def verdict(self, verdict: dict[str, Any]) -> None:
+        say_verdict(verdict)
 
     @contextlib.contextmanager
     def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:

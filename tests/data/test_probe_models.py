@@ -140,9 +140,8 @@ def test_p_values_of_noise_are_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe_models, "PERMUTATIONS", 99)
     rng = np.random.default_rng(5)
     labels, groups = np.repeat([0, 1], [60, 30]), np.arange(90)
-    found = np.array(
-        [permutation_p_value(rng.normal(size=(90, 3)).astype(np.float32), labels, groups, seed) for seed in range(300)]
-    )
+    drawn = [rng.normal(size=(90, 3)).astype(np.float32) for _ in range(300)]
+    found = np.array([permutation_p_value(x, labels, groups, seed=seed) for seed, x in enumerate(drawn)])
     for level in (0.05, 0.2, 0.5, 0.8):
         assert (found <= level).mean() == pytest.approx(level, abs=3.5 * math.sqrt(level * (1 - level) / 300))
 
@@ -151,10 +150,10 @@ def test_p_value_counts_the_shuffles_that_do_as_well() -> None:
     rng = np.random.default_rng(6)
     labels = np.repeat([0, 1], 40)
     features = (rng.normal(size=(80, 2)) + 2 * labels[:, None]).astype(np.float32)
-    assert permutation_p_value(features, labels, np.arange(80), 0) == 1 / 2001  # nothing does as well
+    assert permutation_p_value(features, labels, np.arange(80), seed=0) == 1 / 2001  # nothing does as well
     # A curved edge that no straight line follows: the cosines do.
     ring = (rng.normal(size=(200, 2)) * np.where(np.arange(200) % 2, 1.0, 0.15)[:, None]).astype(np.float32)
-    assert permutation_p_value(ring, np.arange(200) % 2, np.arange(200), 0) == 1 / 2001
+    assert permutation_p_value(ring, np.arange(200) % 2, np.arange(200), seed=0) == 1 / 2001
 
 
 def test_images_of_one_group_count_once() -> None:
@@ -166,7 +165,7 @@ def test_images_of_one_group_count_once() -> None:
             (np.repeat(rng.normal(size=(10, 2)), 10, axis=0) + rng.normal(0, 0.01, (100, 2))).astype(np.float32),
             labels,
             groups,
-            seed,
+            seed=seed,
         )
         for seed in range(5)
     )
@@ -175,9 +174,9 @@ def test_images_of_one_group_count_once() -> None:
 
 def test_p_value_without_a_difference_or_a_class() -> None:
     flat, labels = np.ones((30, 2), dtype=np.float32), np.arange(30) % 2
-    assert permutation_p_value(flat, labels, np.arange(30), 0) == 1.0
-    assert permutation_p_value(np.zeros((30, 0), dtype=np.float32), labels, np.arange(30), 0) == 1.0
-    assert math.isnan(permutation_p_value(flat, np.zeros(30, dtype=np.int64), np.arange(30), 0))
+    assert permutation_p_value(flat, labels, np.arange(30), seed=0) == 1.0
+    assert permutation_p_value(np.zeros((30, 0), dtype=np.float32), labels, np.arange(30), seed=0) == 1.0
+    assert math.isnan(permutation_p_value(flat, np.zeros(30, dtype=np.int64), np.arange(30), seed=0))
 
 
 # ---------------------------------------------------------------- Holm

@@ -363,7 +363,7 @@ def test_meaning_without_a_test_part_or_a_run() -> None:
 @pytest.mark.real
 @pytest.mark.slow
 def test_frame_and_thumbnail_of_the_papers_images(real_data: Path, tmp_path: Path) -> None:
-    """PAPER.md: on Kaggle's test folder the frame scores 0.943, the thumbnail 0.971 and 0.908; within ISIC 2020 less."""
+    """PAPER.md: on Kaggle's test folder a frame scores 0.943, a thumbnail 0.971 and 0.908; less within ISIC 2020."""
     table = read_table(real_data / "kaggle10605")
     pack = pack_images(table, image_px=300, cache=tmp_path)
     split = make_split(table, SplitConfig(protocol="folders"))

@@ -5,17 +5,15 @@ the parts of the split, one picture with two labels, shortcut probes, the spread
 on disk `audit.json`. No network is trained, and nothing of the data is changed.
 """
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from lentigo.data.copies import Copies, find_copies
+from lentigo.data.copies import AUDIT_PX, Bar, Copies, find_copies, silent
 from lentigo.data.duplicates import SEARCH_UNITS, Twins, twins_between
 from lentigo.data.inspection import FileFacts, FileFinding, blank_images, file_findings, inspect_files
 from lentigo.data.pack import ImagePack, ReadablePack, pack_readable
@@ -25,7 +23,6 @@ from lentigo.data.table import LABEL_NAMES, ImageRow, ImageTable
 from lentigo.files import write_json
 
 VERSION = 1
-Bar: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +107,6 @@ def audit_data(
     split: Split | None = None,
     split_name: str = "",
     against: ImageTable | None = None,
-    image_px: int = 300,
     cache: Path | None = None,
     seed: int = 0,
     bar: Bar | None = None,
@@ -121,16 +117,15 @@ def audit_data(
         split: of the table's images; leaks and test scores are of it.
         split_name: what a reader calls it.
         against: another data set, whose copies among ours are looked for.
-        image_px: of the pack, see `pack_images`.
         seed: of the probes' folds and permutations.
         bar: shows progress: a text and a total to a context that takes the number done.
     Raises: DataError: no image can be read, or the disk is full.
     """
-    bar = bar or (lambda _text, _total: contextlib.nullcontext(lambda _: None))
+    bar = bar or silent
     with bar("reading files", len(table)) as told:
         facts = inspect_files(table, progress=told)
     with bar("decoding images", len(table)) as told:
-        readable = pack_readable(table, image_px=image_px, cache=cache, progress=told)
+        readable = pack_readable(table, image_px=AUDIT_PX, cache=cache, progress=told)
     pack, seen = readable.pack, readable.table
     with bar("looking for copies", SEARCH_UNITS * len(pack)) as told:
         copies = find_copies(pack, cache=cache, progress=told)
@@ -140,7 +135,7 @@ def audit_data(
             progress=told,
         )  # fmt: skip
     files = file_findings(table, facts, readable.failures, blank_images(pack))
-    other = None if against is None else _against(readable, against, image_px=image_px, cache=cache, bar=bar)
+    other = None if against is None else _against(readable, against, cache=cache, bar=bar)
     return Audit(
         data=table.name,
         n_images=len(table),
@@ -306,9 +301,9 @@ def _source_accuracy(table: ImageTable, split: Split | None) -> float:
     return right / int(judge.sum())
 
 
-def _against(readable: ReadablePack, other: ImageTable, *, image_px: int, cache: Path | None, bar: Bar) -> Against:
+def _against(readable: ReadablePack, other: ImageTable, *, cache: Path | None, bar: Bar) -> Against:
     with bar(f"decoding {other.name}", len(other)) as told:
-        theirs = pack_readable(other, image_px=image_px, cache=cache, progress=told)
+        theirs = pack_readable(other, image_px=AUDIT_PX, cache=cache, progress=told)
     total = SEARCH_UNITS * (len(readable.pack) + len(theirs.pack))
     with bar(f"looking for copies in {other.name}", total) as told:
         twins = twins_between(readable.pack, theirs.pack, progress=told)

@@ -1,17 +1,26 @@
-"""The copies of a data set, found once and kept: exact and near duplicates in groups.
+"""The copies of a data set, found once and kept: exact and near duplicates in groups, and splits that heed them.
 
 In: a pack. Out: groups of positions, also in `CACHE/copies/<key>.json`, named by the pack's contents: the search takes
 a minute for ten thousand images, and audit, split and comparison ask for the same answer.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+from lentigo.config import SplitConfig
 from lentigo.data.duplicates import SEARCH_UNITS, VERSION, Twins, exact_groups, joined, near_twins
-from lentigo.data.pack import ImagePack, default_cache
+from lentigo.data.pack import ImagePack, default_cache, pack_readable
+from lentigo.data.split import Split, make_split, uses_twins
+from lentigo.data.table import ImageTable
 from lentigo.errors import DataError
 from lentigo.files import read_json, write_json
+
+AUDIT_PX = 300  # height and width at which copies are looked for, whatever a network sees: one data set, one answer
+Bar: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +65,28 @@ def find_copies(pack: ImagePack, *, cache: Path | None = None, progress: Callabl
     copies = Copies(ids=pack.ids, exact=exact, near=near_twins(pack, progress=progress))
     write_json(path, {"version": VERSION, "exact": exact, "near": [asdict(pair) for pair in copies.near]})
     return copies
+
+
+def split_apart(table: ImageTable, config: SplitConfig, *, cache: Path | None = None, bar: Bar | None = None) -> Split:
+    """`make_split` with the copies of the data kept on one side where its protocol heeds them.
+
+    Args:
+        bar: shows progress: a text and a total to a context that takes the number done.
+    Raises: DataError: as `make_split`, `pack_readable` and `find_copies`.
+    """
+    bar = bar or silent
+    if not uses_twins(config.protocol):
+        return make_split(table, config)
+    with bar("decoding images", len(table)) as told:
+        pack = pack_readable(table, image_px=AUDIT_PX, cache=cache, progress=told).pack
+    with bar("looking for copies", SEARCH_UNITS * len(pack)) as told:
+        copies = find_copies(pack, cache=cache, progress=told)
+    return make_split(table, config, twins=copies.named())
+
+
+def silent(_text: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
+    """A bar that shows nothing."""
+    return contextlib.nullcontext(lambda _: None)
 
 
 def _kept(path: Path, pack: ImagePack) -> Copies | None:

@@ -142,7 +142,7 @@ class _Thumbnails:
     """Thumbnails of some of a pack's images in a temporary file, so that memory stays flat."""
 
     def __init__(self, pack: ImagePack, indices: Sequence[int], file: IO[bytes]) -> None:
-        self.pack, self.indices, self.file = pack, np.array(indices, dtype=np.int64), file
+        self.pack, self.indices, self.file = pack, list(indices), file
         self.bytes = THUMBNAIL_PX * THUMBNAIL_PX * 3
 
     def __len__(self) -> int:
@@ -325,7 +325,7 @@ def _looked_at(
         for number, (row, close) in enumerate(zip(rows, pool.map(looked, rows), strict=True), start=1):
             told(units * number // len(rows) - units * (number - 1) // len(rows))
             if close is not None and close.likeness >= ALIKE:
-                one, other = int(ours.indices[row[0]]), int(theirs.indices[row[1]])
+                one, other = ours.indices[row[0]], theirs.indices[row[1]]
                 found.append(_twins(one, other, close, backwards=backwards or (ours is theirs and one > other)))
     if not rows:
         told(units)

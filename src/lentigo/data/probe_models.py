@@ -87,7 +87,7 @@ def fit_and_score(
     return np.round(logits, _DECIMALS) + 0.0
 
 
-def permutation_p_value(features: Features, labels: Labels, groups: Int64[np.ndarray, " image"], seed: int) -> float:
+def permutation_p_value(features: Features, labels: Labels, groups: Int64[np.ndarray, " image"], *, seed: int) -> float:
     """How often shuffled labels do as well as the true ones: (1 + as good or better) / (1 + permutations).
 
     The score is the AUC, out of five folds, of a ridge smoother on the standardised features, linear and in random

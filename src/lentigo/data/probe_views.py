@@ -124,10 +124,9 @@ def outside_view(table: ImageTable, pack: ImagePack, rows: Rows) -> View:
     features = np.zeros((rows.size, 6 + 3 * len(QUANTILES)), dtype=np.float32)
     known = np.zeros(rows.size, dtype=np.bool_)
     for piece in _pieces(masked, pack.image_px):
-        masks = [_mask_cells(table.rows[row].mask) for row in rows[piece]]
-        for position, image, mask in zip(piece, pack.read(rows[piece]), masks, strict=True):
-            free = _OUTSIDE_CIRCLE & ~ndimage.binary_dilation(mask > 0, np.ones((3, 3)), iterations=HALO_CELLS)
-            if mask.any() and 2 * free.sum() >= _OUTSIDE_CIRCLE.sum():
+        beside = [cells_beside(table.rows[row].mask) for row in rows[piece]]
+        for position, image, free in zip(piece, pack.read(rows[piece]), beside, strict=True):
+            if free is not None:
                 features[position] = _colours(_cells(image)[free])
                 known[position] = True
     name, title, seen = about
@@ -147,6 +146,36 @@ def with_lesion_shares(views: tuple[View, ...], table: ImageTable, rows: Rows) -
     regions = {"frame": _edge_distance() < 2, "corners": _corner_squares(6), "dark_corners": _TRIANGLES.any(axis=0)}
     shares = {name: float(mean[region].mean()) for name, region in regions.items()}
     return tuple(replace(view, lesion_share=shares.get(view.name, view.lesion_share)) for view in views)
+
+
+def frame_and_corners(side_px: int) -> dict[str, Bool[np.ndarray, "side side"]]:
+    """Which pixels of a picture the probes of frame and corners see."""
+    frame_px, corner_px = (_pixels(part, side_px) for part in (FRAME_FRACTION, CORNER_FRACTION))
+    near = np.minimum(np.arange(side_px), np.arange(side_px)[::-1])
+    at_end = near < corner_px
+    return {"frame": np.minimum(near[:, None], near[None]) < frame_px, "corners": at_end[:, None] & at_end[None]}
+
+
+def corner_cells(image: UInt8[np.ndarray, "height width 3"]) -> tuple[Plane, Plane]:
+    """Which cells of a picture the probe of dark corners looks at, and which cells are black for it."""
+    run = np.minimum(np.arange(CELLS), np.arange(CELLS)[::-1]) < RUN_CELLS
+    diagonals = (np.eye(CELLS, dtype=np.bool_) | np.eye(CELLS, dtype=np.bool_)[::-1]) & run
+    return diagonals | _TRIANGLES.any(axis=0), _dark(_cells(image))
+
+
+def cells_beside(mask: str) -> Plane | None:
+    """Which cells lie beside the lesion of a mask file, see `outside_view`; None: too few, or the mask is of no use."""
+    lesion = _mask_cells(mask) > 0
+    free: Plane = _OUTSIDE_CIRCLE & ~ndimage.binary_dilation(lesion, np.ones((3, 3)), iterations=HALO_CELLS)
+    return free if lesion.any() and 2 * free.sum() >= _OUTSIDE_CIRCLE.sum() else None
+
+
+def thumbnail_as_seen(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "24 24 3"]:
+    """What the lowest frequencies of a picture's thumbnail, all that its probe gets, show."""
+    waves = dct(np.eye(THUMBNAIL_PX), axis=0, norm="ortho")[:FREQUENCIES]
+    spectrum = _thumbnail(_cells(image)).reshape(FREQUENCIES, FREQUENCIES, 3)
+    shown = np.einsum("fy,fgc,gx->yxc", waves, spectrum, waves)
+    return np.rint(shown).clip(0, 255).astype(np.uint8)
 
 
 def _pieces(rows: Rows, image_px: int) -> Iterator[Rows]:
@@ -212,8 +241,7 @@ def _dark_corners(cells: Cells) -> Float64[np.ndarray, "12"]:
     cells in each corner's triangle; how many triangles are more than half black; then the bright disc that ends where
     the runs end: its radius, and how far its centre lies to the right and below.
     """
-    red, green, blue = np.moveaxis(cells < DARK_LEVEL, 2, 0)
-    dark = red & green & blue
+    dark = _dark(cells)
     corners = (dark, dark[:, ::-1], dark[::-1], dark[::-1, ::-1])
     diagonals = np.array([corner.diagonal()[:RUN_CELLS] for corner in corners])
     runs = np.cumprod(diagonals, axis=1).sum(axis=1).astype(np.float64)
@@ -222,6 +250,12 @@ def _dark_corners(cells: Cells) -> Float64[np.ndarray, "12"]:
     right = (top_left + bottom_left - top_right - bottom_right) / 4
     below = (top_left + top_right - bottom_left - bottom_right) / 4
     return np.concatenate((runs, shares, [(shares > 0.5).sum(), CELLS / 2 - runs.mean(), right, below]))
+
+
+def _dark(cells: Cells) -> Plane:
+    red, green, blue = np.moveaxis(cells < DARK_LEVEL, 2, 0)
+    dark: Plane = red & green & blue
+    return dark
 
 
 def _masks_refusal(table: ImageTable, rows: Rows) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ from lentigo.data.shortcuts import Probe
 
 SEVERITIES = ("serious", "warning", "note")
 STRONG = 0.65  # the lower bound of a shortcut's AUC above which any score on the data is in doubt
-PIXEL_PROBES = ("frame", "corners", "dark_corners", "outside_mask")  # what a network sees too, without the lesion
 _FILES = {
     "wrong_suffix": "have a name that claims another format than they are in",
     "odd_size": "have an unusual size or shape",
@@ -55,21 +54,6 @@ def verdict_on(audit: Audit) -> Verdict:
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     level = found[0].severity if found else "note"
     return Verdict(level=level, sentence=_sentence(audit, level, found), findings=tuple(found))
-
-
-def best_shortcut(probes: Mapping[str, Mapping[str, Any]]) -> str:
-    """The name of the pixel probe without a look at the lesion that scores best on the test images; empty: none.
-
-    Args:
-        probes: by name, as `Probe.to_dict` or audit.json gives them; null stands for NaN there.
-    """
-
-    def score(name: str) -> float:
-        value = probes[name]["test_auc"] if name in probes else None
-        return -1.0 if value is None or math.isnan(value) else float(value)
-
-    best = max(PIXEL_PROBES, key=score)
-    return best if score(best) >= 0 else ""
 
 
 def _sentence(audit: Audit, level: str, found: list[Finding]) -> str:

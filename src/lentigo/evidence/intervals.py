@@ -120,10 +120,8 @@ def auc_interval(
         ConfigError: the level is out of range.
         DataError: see `auc_variance`.
         UndefinedMetricError: one class is absent.
-    Source: as `auc_variance`; scale and largest variance: Qin & Hotilovac 2008, Statistical Methods in Medical Research
-        17(2):207-221, doi:10.1177/0962280207087173; Birnbaum & Klose 1957, Annals of Mathematical Statistics
-        28(4):933-945, doi:10.1214/aoms/1177706794; bound: Clopper & Pearson 1934, Biometrika 26(4):404-413,
-        doi:10.1093/biomet/26.4.404.
+    Source: as `auc_variance`; scale: Qin & Hotilovac 2008, doi:10.1177/0962280207087173; largest variance: Birnbaum &
+        Klose 1957, doi:10.1214/aoms/1177706794; bound: Clopper & Pearson 1934, doi:10.1093/biomet/26.4.404.
     """
     if not 0 < level < 1:
         raise ConfigError(f"level is {level}, not in (0, 1); try 0.95")

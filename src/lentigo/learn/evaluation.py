@@ -12,6 +12,7 @@ from lentigo.data.pack import ImagePack
 from lentigo.data.split import Split
 from lentigo.data.table import ImageTable
 from lentigo.evidence.metrics import scores
+from lentigo.evidence.subgroups import group_score, scores_by_group
 from lentigo.files import write_json
 from lentigo.learn.checkpoint import run_checkpoint
 from lentigo.learn.prediction import Predictions, predict_logits, read_predictions
@@ -35,7 +36,7 @@ def evaluate_run(
     device: torch.device | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Score a run and write `predictions.csv` and `metrics.json`.
+    """Score a run and write `predictions.csv` and `metrics.json`, in which also stand the scores within each source.
 
     Args:
         split: the test part is scored, and `validation.csv` gets the logits on which thresholds may be chosen later;
@@ -56,8 +57,21 @@ def evaluate_run(
     predictions = predict(np.arange(len(table)) if split is None else split.indices(table, "test"))
     metrics = dict(scores(predictions.labels, predictions.logits))
     predictions.write(folder / "predictions.csv")
-    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "metrics.json", metrics | standing(predictions, table))
     return Evaluation(predictions=predictions, metrics=metrics)
+
+
+def standing(predictions: Predictions, table: ImageTable) -> dict[str, Any]:
+    """The AUC's interval, and the scores within each source that holds both classes, as JSON-safe values."""
+    source = {row.id: row.source for row in table.rows}
+    names = [source[name] for name in predictions.ids]
+    whole = group_score(predictions.labels, predictions.logits)
+    within = scores_by_group(predictions.labels, predictions.logits, names)
+    return {
+        "auc_low": whole.low,
+        "auc_high": whole.high,
+        "within_sources": {name: score.to_dict() for name, score in within.items()},
+    }
 
 
 def read_evaluation(folder: Path) -> Evaluation:

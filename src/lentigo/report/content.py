@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from lentigo.errors import DataError
+from lentigo.evidence.intervals import Interval
 
 GALLERY_SECTIONS = ("malignant", "benign", "disagree", "all_wrong")
 
@@ -56,6 +57,29 @@ class ModelResult:
     gallery_logits: tuple[float, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """One row of the table that sets networks beside probes, on the same test images."""
+
+    title: str
+    sees: str  # what a probe may see; empty for a network, which sees all
+    auc: Interval
+    accuracy: float
+    within: Mapping[str, Interval]  # by source, those with both classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worth:
+    """What the audit found about the data behind the scores."""
+
+    level: str  # the gravest finding: serious, warning or note
+    sentence: str
+    findings: tuple[tuple[str, str], ...]  # severity and text, the gravest first
+    standings: tuple[Standing, ...]
+    sources: tuple[tuple[str, int, int], ...]  # with both classes among the test images: name, images, malignant ones
+    follows: tuple[str, ...]  # what a reader may conclude, a sentence a network
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReportContent:
     """All that the report shows.
@@ -82,6 +106,7 @@ class ReportContent:
     heat_scale: Mapping[str, float]  # model name -> map value shown as full red
     cells: Mapping[str, tuple[int, int]]  # model name -> rows and columns of its map
     notes: tuple[str, ...]  # warnings, shown at the top
+    worth: Worth | None = None  # None: the data were not audited
 
     def __post_init__(self) -> None:
         names = [model.name for model in self.models]

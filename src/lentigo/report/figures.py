@@ -130,7 +130,7 @@ def score_bars(
         f"{model.title}: " + ", ".join(f"{SCORE_TITLES[key]} {_spoken(model.scores[key])}" for key in keys)
         for model in models
     )
-    return _draw(paint, name=name, size_px=(440, 300), description=f"Bar chart of scores from 0 to 1. {spoken}.")
+    return draw(paint, name=name, size_px=(440, 300), description=f"Bar chart of scores from 0 to 1. {spoken}.")
 
 
 def roc_curves(
@@ -163,7 +163,7 @@ def roc_curves(
 
     spoken = "; ".join(f"{model.title}: AUC {_spoken(model.scores['auc'])}" for model in models)
     part = f"upper left corner, false alarms up to {ROC_ZOOM}" if zoom else "with those of chance and of no mistake"
-    return _draw(paint, name=name, size_px=(440, 430), description=f"ROC curves, {part}. {spoken}.")
+    return draw(paint, name=name, size_px=(440, 430), description=f"ROC curves, {part}. {spoken}.")
 
 
 def training_curves(model: ModelResult, index: int, ends: TrainingAxes, *, name: str) -> str:
@@ -192,7 +192,7 @@ def training_curves(model: ModelResult, index: int, ends: TrainingAxes, *, name:
     last = model.history[-1] if model.history else {}
     spoken = ", ".join(f"{column.replace('_', ' ')} {_spoken(last[column])}" for column in looks if last)
     description = f"Training of {model.title} over {len(model.history)} epochs. At the end: {spoken or 'nothing yet'}."
-    return _draw(paint, name=name, size_px=(340, 400), description=description)
+    return draw(paint, name=name, size_px=(340, 400), description=description)
 
 
 def training_styles(index: int | None) -> dict[str, Style]:
@@ -224,24 +224,24 @@ def line_swatch(style: Style, *, name: str) -> str:
     """A piece of line for a legend."""
 
     def paint(figure: Figure) -> None:
-        axes = _bare(figure)
+        axes = bare(figure)
         axes.plot([0, 1], [0, 0], color=style.colour, dashes=style.dashes or (None, None))
         if style.marker:
             axes.plot([0.5], [0], style.marker, color=style.colour, markersize=7, markeredgecolor=CARD)
         axes.set(xlim=(-0.02, 1.02), ylim=(-1, 1))
 
-    return _draw(paint, name=name, size_px=(48, 16), description="")
+    return draw(paint, name=name, size_px=(48, 16), description="")
 
 
 def bar_swatch(style: Style, *, name: str) -> str:
     """A piece of a bar for a legend."""
 
     def paint(figure: Figure) -> None:
-        axes = _bare(figure)
+        axes = bare(figure)
         axes.bar([0], [1], 1, **_bar_look(style))
         axes.set(xlim=(-0.5, 0.5), ylim=(0, 1))
 
-    return _draw(paint, name=name, size_px=(28, 16), description="")
+    return draw(paint, name=name, size_px=(28, 16), description="")
 
 
 def _inside_zoom(model: ModelResult) -> bool:
@@ -267,7 +267,8 @@ def _bar_look(style: Style) -> dict[str, Any]:
     return {"facecolor": style.colour, "edgecolor": CARD, "linewidth": 0, "hatch": style.hatch}
 
 
-def _bare(figure: Figure) -> Axes:
+def bare(figure: Figure) -> Axes:
+    """Axes that fill the figure and show nothing but what is drawn in them."""
     figure.set_layout_engine("none")
     axes: Axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -278,8 +279,13 @@ def _spoken(value: float | int) -> str:
     return "undefined" if np.isnan(value) else f"{value:.3f}"
 
 
-def _draw(paint: Callable[[Figure], None], *, name: str, size_px: tuple[int, int], description: str) -> str:
-    """Draw outside pyplot, whose figures are global, and with default settings whatever matplotlibrc a user has."""
+def draw(paint: Callable[[Figure], None], *, name: str, size_px: tuple[int, int], description: str) -> str:
+    """SVG of what `paint` draws: outside pyplot, whose figures are global, and whatever matplotlibrc a user has.
+
+    Args:
+        name: see `score_bars`.
+        description: what is read aloud; empty: an ornament.
+    """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)

@@ -1,28 +1,23 @@
 """The report as one HTML file that loads nothing: photographs as data URIs, charts as inline SVG, style inside."""
 
-import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 from lentigo.evidence.metrics import REPORTED_SCORES
 from lentigo.explain.cam import overlay
 from lentigo.files import write_text
 from lentigo.report import figures, words
 from lentigo.report.content import GALLERY_SECTIONS, GalleryImage, ModelResult, ReportContent
+from lentigo.report.pieces import PHOTO_PX, page_environment, photograph
 
-PHOTO_PX = 200  # width of the photographs in the file; they are shown at 90 to 170 CSS pixels
-JPEG_QUALITY = 85
 SECTIONS = (
     ("run", "What was run"),
     ("scores", "Scores"),
+    ("worth", "What they are worth"),
     ("roc", "ROC curves"),
     ("training", "Training"),
     ("confusion", "Right and wrong"),
@@ -47,15 +42,6 @@ class ScoreCell:
     difference: str  # ours less the paper's
 
 
-@dataclass(frozen=True)
-class Photograph:
-    """An image for an `<img>` element."""
-
-    uri: str
-    width: int
-    height: int
-
-
 def write_report(path: Path, content: ReportContent) -> None:
     """Write the report, whole or not at all. The same content gives the same bytes."""
     write_text(path, render_report(content))
@@ -63,27 +49,23 @@ def write_report(path: Path, content: ReportContent) -> None:
 
 def render_report(content: ReportContent) -> str:
     """The report as HTML text."""
-    environment = Environment(
-        loader=PackageLoader("lentigo", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= words.FILTERS
-    return environment.get_template("template.html").render(
-        content=content,
-        sections=SECTIONS,
-        disclaimer=words.DISCLAIMER,
-        summary=words.summary(content),
-        limits=words.limits(content),
-        score_titles=figures.SCORE_TITLES,
-        models_and_rows=list(zip(content.models, score_rows(content), strict=True)),
-        **_score_view(content),
-        **_curve_view(content),
-        **_picture_view(content),
-        disagreement_counts=words.disagreement_counts(content),
-        only_row_right=words.only_row_right(content),
+    return (
+        page_environment()
+        .get_template("template.html")
+        .render(
+            content=content,
+            sections=SECTIONS,
+            disclaimer=words.DISCLAIMER,
+            summary=words.summary(content),
+            limits=words.limits(content),
+            score_titles=figures.SCORE_TITLES,
+            models_and_rows=list(zip(content.models, score_rows(content), strict=True)),
+            **_score_view(content),
+            **_curve_view(content),
+            **_picture_view(content),
+            disagreement_counts=words.disagreement_counts(content),
+            only_row_right=words.only_row_right(content),
+        )
     )
 
 
@@ -109,19 +91,6 @@ def score_rows(content: ReportContent) -> list[list[ScoreCell]]:
             )
         rows.append(row)
     return rows
-
-
-def photograph(image: UInt8[np.ndarray, "_ _ 3"], *, max_px: int = PHOTO_PX) -> Photograph:
-    """An image as a JPEG inside a data URI, made smaller if it is wider than `max_px`."""
-    picture = Image.fromarray(image)
-    if picture.width > max_px:
-        height = max(1, round(picture.height * max_px / picture.width))
-        picture = picture.resize((max_px, height), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=JPEG_QUALITY, optimize=True)
-    return Photograph(
-        "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii"), picture.width, picture.height
-    )
 
 
 def _score_view(content: ReportContent) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from lentigo.evidence.intervals import wilson_interval
+from lentigo.evidence.intervals import Interval, wilson_interval
 from lentigo.report.content import ModelResult, Numbers, ReportContent
 
 DISCLAIMER = (
@@ -50,6 +50,13 @@ def large_text(value: int) -> str:
     return count_text(value)
 
 
+def interval_text(interval: Interval) -> str:
+    """The value with its bounds, such as 0.950 (0.940 to 0.960)."""
+    if math.isnan(interval.value):
+        return "undefined"
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
 def probability_text(logit: float) -> str:
     """Probability of malignant; never 0 or 1, which no model knows."""
     probability = 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
@@ -81,21 +88,23 @@ def summary(content: ReportContent) -> list[str]:
     learned = f"trained on {count_text(trained)} {data} and " if trained else ""
     where = "" if learned or content.drawn else f" of {content.data_name}"
     found = [f"{models} {learned}scored on {count_text(n)} test images{where} that were kept out of training."]
-    return [*found, *_auc_sentences(content.models), *_missed_sentence(content), *_disagreement_sentence(content)]
+    worth = [] if content.worth is None else [content.worth.sentence]
+    told = (*_auc_sentences(content.models), *_missed_sentence(content), *_disagreement_sentence(content))
+    return [*found, *told, *worth]
 
 
 def limits(content: ReportContent) -> list[tuple[str, str]]:
     """What the scores do not show: a heading and a sentence or two each."""
     origin = (
         "If benign and malignant images come from different archives, a model can tell the archives apart by frame, "
-        "ruler or colour without looking at the mole. This report does not look for that, nor for twins of test images "
-        "among the training images."
+        "ruler or colour without looking at the mole. "
     )
-    if content.paper_scores is not None:
+    if content.worth is None:
+        origin += "These data were not audited for that, nor for twins of test images among the training images."
+    else:
         origin += (
-            " For these data the suspicion is founded: 12 numbers taken from the image's edge, with no lesion in them, "
-            "reach an AUC of 0.954 on the paper's split, and the paper's Tiny VGG, trained anew to an AUC of 0.947, "
-            "falls to 0.760 within ISIC 2020 and to 0.560 on ISIC 2017 (lentigo's results/paper)."
+            "The audit looks for the ways that it knows, and for copies across the parts of the split; a shortcut that "
+            "no probe was made for is not found."
         )
     found = [
         ("One data set, one split, one training", _one_training(content)),
@@ -217,4 +226,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "rate": rate_text,
     "duration": duration_text,
     "large": large_text,
+    "score": score_text,
+    "interval": interval_text,
 }

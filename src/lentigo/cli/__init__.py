@@ -1,15 +1,34 @@
-"""The command line: one command a stage. The only file that prints, exits or reads arguments; it imports late."""
+"""The command line: one command a stage. The only part that prints, exits or reads arguments; it imports late."""
 
 import math
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from lentigo import __version__
+from lentigo.cli import data_commands
+from lentigo.cli.options import (
+    DATA_HELP,
+    NOTICE,
+    CacheOpt,
+    DataArg,
+    DeviceOpt,
+    EpochsOpt,
+    OtherDataOpt,
+    PositiveOpt,
+    ProtocolOpt,
+    RunArg,
+    SeedOpt,
+    SetOpt,
+    SplitOpt,
+    WeightsOpt,
+    command_line,
+    default_protocol,
+    table_of,
+)
 from lentigo.errors import ConfigError, LentigoError, RunError, StoppedError
 from lentigo.terminal import Display, console, say
 
@@ -18,7 +37,6 @@ if TYPE_CHECKING:
     from lentigo.data.table import ImageTable
     from lentigo.learn.training import TrainingData
 
-NOTICE = "Research software, not a medical device."
 _TRAIN_EXTRA = ("torch", "torchvision", "lightning_fabric", "sklearn", "scipy", "safetensors", "matplotlib", "jinja2")
 
 
@@ -26,17 +44,6 @@ def _version(on: bool | None) -> None:
     if on:
         say(f"lentigo {__version__}")
         raise typer.Exit
-
-
-def _protocol(protocol: str | None) -> str | None:
-    """Refused before any image is read or torch is imported."""
-    if protocol is None:
-        return None
-    from lentigo.config import ALLOWED_PROTOCOLS, is_protocol
-
-    if not is_protocol(protocol):
-        raise ConfigError(f"--protocol {protocol}: give {ALLOWED_PROTOCOLS}")
-    return protocol
 
 
 class _Commands(TyperGroup):
@@ -59,39 +66,6 @@ app = typer.Typer(
     epilog="Begin with [bold]lentigo compare[/bold]: drawn lesions, no download, a report in minutes.",
 )
 
-_DATA_HELP = "Folder with benign/ and malignant/ (also under train/ and test/) or with metadata.csv, or a CSV file."
-DataArg = Annotated[Path, typer.Argument(help=_DATA_HELP)]
-RunArg = Annotated[Path, typer.Argument(help="Run folder that `lentigo train` or `lentigo compare` wrote.")]
-OtherDataOpt = Annotated[Path | None, typer.Option("--data", help="Images to use; default: the run's own.")]
-PositiveOpt = Annotated[
-    list[str] | None, typer.Option("--positive", help="A label that means malignant, all others benign; repeatable.")
-]
-ProtocolOpt = Annotated[
-    str | None,
-    typer.Option(
-        callback=_protocol,
-        metavar="PROTOCOL",
-        help="How images are dealt out: folders, stratified, grouped, paper, paper-grouped, hold-out-source=NAME or "
-        "within-source=NAME; default: the data's own folders, or stratified where there are none.",
-    ),
-]
-SplitOpt = Annotated[Path | None, typer.Option(help="A split.csv to use as it is.")]
-SeedOpt = Annotated[
-    int | None, typer.Option(min=0, help="Seed of split, first weights, order and augmentation; default 0.")
-]
-CacheOpt = Annotated[
-    Path | None, typer.Option(help="Folder of decoded images; default $LENTIGO_CACHE or ~/.cache/lentigo.")
-]
-EpochsOpt = Annotated[int | None, typer.Option(min=1, help="Passes over the training images; default 10.")]
-DeviceOpt = Annotated[
-    Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Where to compute; default auto.")
-]
-WeightsOpt = Annotated[Literal["none", "imagenet"] | None, typer.Option(help="Published weights to start from.")]
-SetOpt = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one key of the experiment; repeatable."),
-]
-
 
 @app.callback()
 def common(
@@ -111,7 +85,7 @@ def common(
     "lentigo compare data/kaggle-10k --protocol paper --models tiny_vgg,vgg11 --limit vgg11=20"
 )
 def compare(
-    data: Annotated[Path | None, typer.Argument(help=_DATA_HELP + " Left out: drawn lesions.")] = None,
+    data: Annotated[Path | None, typer.Argument(help=DATA_HELP + " Left out: drawn lesions.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write; what is there already is reused.")] = Path("comparison"),
     models: Annotated[str | None, typer.Option(help="Models, with commas; default tiny_vgg,vgg11,alexnet.")] = None,
     config: Annotated[list[Path] | None, typer.Option(help="Experiment file of one model; repeatable.")] = None,
@@ -131,7 +105,7 @@ def compare(
 ) -> None:
     """Train, score and explain several networks on the same images; ends with report.html."""
     display = Display()
-    table = None if data is None else _table(data, positive)  # before torch is imported: a wrong path is told at once
+    table = None if data is None else table_of(data, positive)  # before torch is imported: a wrong path is told at once
     from lentigo import compare as job
     from lentigo.config import Experiment, read_experiment
 
@@ -147,7 +121,7 @@ def compare(
     if table is None:
         table = job.draw_data(out, seed=seed or 0, display=display)
     elif protocol is None and not (config and any(_sets_protocol(experiment) for experiment in experiments)):
-        protocol = _default_protocol(table)
+        protocol = default_protocol(table)
     limits = _limits(limit, [experiment.model.name for experiment in experiments])
     experiments = [
         _changed(
@@ -162,7 +136,7 @@ def compare(
     ]
     report = job.compare(
         job.Comparison(
-            table=table, experiments=tuple(experiments), out=out, command=_command_line(), drawn=data is None,
+            table=table, experiments=tuple(experiments), out=out, command=command_line(), drawn=data is None,
             cache=cache, split_file=split,
         ),
         display=display,
@@ -197,7 +171,7 @@ def train(
     cache: CacheOpt = None,
 ) -> None:
     """Train one network; Ctrl-C saves its state, --resume goes on to the same weights."""
-    table = _table(data, positive)
+    table = table_of(data, positive)
     from lentigo.config import Experiment, read_experiment
     from lentigo.learn.training import train as train_run
 
@@ -211,7 +185,7 @@ def train(
     else:
         experiment = read_experiment(config) if config else Experiment()
         if protocol is None and not _sets_protocol(experiment):
-            protocol = _default_protocol(table)
+            protocol = default_protocol(table)
         experiment = _changed(
             experiment,
             changes,
@@ -230,20 +204,26 @@ def train(
     epilog="Examples:\n\nlentigo evaluate runs/alexnet\n\nlentigo evaluate runs/alexnet --data data/other-archive"
 )
 def evaluate(run: RunArg, data: OtherDataOpt = None, positive: PositiveOpt = None, cache: CacheOpt = None) -> None:
-    """Score a run on its test images, or on every image of other data; writes predictions.csv and metrics.json."""
+    """Score a run on its test images, or on every image of other data, beside the best shortcut on the same images."""
+    from lentigo.data.beside import lines_beside, probes_beside
     from lentigo.evidence.metrics import REPORTED_SCORES
+    from lentigo.files import read_json
     from lentigo.learn.evaluation import evaluate_run
 
     prepared, own = _data_of_run(run, data, positive, cache)
-    folder = run if own else run / "evaluations" / f"{prepared.table.name}-{prepared.pack.key[:8]}"
-    with Display().bar("scoring", len(prepared.table)) as advance:
-        result = evaluate_run(
-            run, prepared.table, prepared.pack, prepared.split if own else None, folder=folder, on_progress=advance
-        )
+    table, pack, split = prepared.table, prepared.pack, prepared.split if own else None
+    folder = run if own else run / "evaluations" / f"{table.name}-{pack.key[:8]}"
+    with Display().bar("scoring", len(table)) as advance:
+        result = evaluate_run(run, table, pack, split, folder=folder, on_progress=advance)
     for name in REPORTED_SCORES:
         value = result.metrics[name]
         say(f"{name:<12}" + ("undefined: a class or a decision is absent" if math.isnan(value) else f"{value:.4f}"))
-    say(f"on {result.metrics['n']} images; written to {folder}\n{NOTICE}")
+    say(f"on {result.metrics['n']} images; written to {folder}")
+    with Display().bar("probing for shortcuts", len(table)) as advance:
+        probes = probes_beside(folder, table, pack, split, audit=run.parent.parent / "audit.json", progress=advance)
+    for line in lines_beside(read_json(folder / "metrics.json"), probes):
+        say(line)
+    say(NOTICE)
 
 
 @app.command(epilog="Examples:\n\nlentigo explain runs/alexnet")
@@ -261,76 +241,6 @@ def explain(run: RunArg, data: OtherDataOpt = None, positive: PositiveOpt = None
     say(f"{len(result.ids)} maps of {result.maps.shape[1]}x{result.maps.shape[2]} cells: {run / 'heatmaps.npy'}")
 
 
-@app.command(
-    epilog="Examples:\n\nlentigo split data/kaggle-10k --protocol paper\n\n"
-    "lentigo split data/mine --protocol grouped --seed 3 --out split.csv\n\n"
-    "lentigo split mine.csv --protocol within-source=isic2020"
-)
-def split(
-    data: DataArg,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("split.csv"),
-    protocol: ProtocolOpt = None,
-    seed: SeedOpt = None,
-    test_fraction: Annotated[float | None, typer.Option(help="Of the images used; default 0.2.")] = None,
-    validation_fraction: Annotated[float | None, typer.Option(help="Of the other images; default 0.1.")] = None,
-    positive: PositiveOpt = None,
-) -> None:
-    """Deal the images to train, validation and test; writes split.csv, which may be edited and handed to --split."""
-    from lentigo.config import Experiment
-    from lentigo.data.split import make_split
-
-    table = _table(data, positive)
-    fractions = {"test_fraction": test_fraction, "validation_fraction": validation_fraction}
-    config = (
-        Experiment().changed(split={"protocol": protocol or _default_protocol(table), "seed": seed, **fractions}).split
-    )
-    made = make_split(table, config)
-    made.write(out)
-    for part, counts in made.counts(table).items():
-        if any(counts.values()):
-            say(f"{part:<12}{counts['benign']:>7} benign {counts['malignant']:>7} malignant")
-    say(f"protocol {config.protocol}, seed {config.seed}: {out}")
-
-
-@app.command(epilog="Examples:\n\nlentigo fetch kaggle-10k --to data")
-def fetch(
-    name: Annotated[str, typer.Argument(help="Data set; kaggle-10k is the paper's.")],
-    to: Annotated[Path, typer.Option(help="Folder in which the data set's own folder is made.")] = Path("data"),
-) -> None:
-    """Download a public data set."""
-    from lentigo.data.fetch import fetch as fetch_data
-
-    say(f"fetched: {fetch_data(name, to)}")
-
-
-@app.command(
-    epilog="Examples:\n\nlentigo draw drawn --count 512\n\n"
-    "lentigo draw tied --count 512 --shortcut 0.8 --shortcut-kind frame"
-)
-def draw(
-    to: Annotated[Path, typer.Argument(help="Folder to write.")],
-    count: Annotated[int, typer.Option(min=8, help="Images, half of them malignant.")] = 512,
-    size_px: Annotated[int, typer.Option(min=32, help="Height and width.")] = 300,
-    seed: SeedOpt = None,
-    shortcut: Annotated[float, typer.Option(min=0, max=1, help="How strongly a nuisance is tied to the label.")] = 0.0,
-    shortcut_kind: Annotated[Literal["frame", "skin"], typer.Option(help="Which nuisance.")] = "frame",
-) -> None:
-    """Draw dermoscopy-like lesions with masks, on which the truth is known."""
-    from lentigo.data.synthetic import write_dataset
-
-    with Display().bar("drawing lesions", count) as advance:
-        folder = write_dataset(
-            to,
-            count=count,
-            seed=seed or 0,
-            size_px=size_px,
-            shortcut=shortcut,
-            shortcut_kind=shortcut_kind,
-            progress=advance,
-        )
-    say(f"drawn: {folder}")
-
-
 @app.command(epilog="Examples:\n\nlentigo models")
 def models() -> None:
     """List the registered networks with their options."""
@@ -344,6 +254,9 @@ def models() -> None:
         size = f"{entry.preprocessing.output_px} px"
         table.add_row(name, entry.title, size, "yes" if entry.published_weights else "no", options or "none")
     console().print(table)
+
+
+app.registered_commands[1:1] = data_commands.app.registered_commands  # data come before networks in --help too
 
 
 def main() -> None:
@@ -368,23 +281,15 @@ def main() -> None:
         sys.exit(2)
 
 
-def _table(data: Path, positive: list[str] | None) -> "ImageTable":
-    from lentigo.data.table import read_table
-
-    table = read_table(data, positive=positive or ())
-    if table.ignored:
-        say(f"ignored {len(table.ignored)} files that are no images, first {table.ignored[0]}", stderr=True)
-    return table
-
-
 def _prepare(
     table: "ImageTable", experiment: "Experiment", *, split: Path | None, cache: Path | None
 ) -> "TrainingData":
+    from lentigo.data.copies import split_apart
     from lentigo.data.pack import pack_images
-    from lentigo.data.split import make_split, read_split
+    from lentigo.data.split import read_split
     from lentigo.learn.training import TrainingData
 
-    chosen = read_split(split, table) if split else make_split(table, experiment.split)
+    chosen = read_split(split, table) if split else split_apart(table, experiment.split, cache=cache, bar=Display().bar)
     with Display().bar("decoding images", len(table)) as advance:
         pack = pack_images(table, image_px=experiment.data.image_px, cache=cache, progress=advance)
     return TrainingData(table=table, pack=pack, split=chosen)
@@ -400,7 +305,7 @@ def _data_of_run(
     from lentigo.learn.training import TrainingData, read_run
 
     about = run_about(run)["data"]
-    table = _table(data or Path(about["path"]), positive or (None if data else about.get("positive")))
+    table = table_of(data or Path(about["path"]), positive or (None if data else about.get("positive")))
     with Display().bar("decoding images", len(table)) as advance:
         pack = pack_images(table, image_px=about["image_px"], cache=cache, progress=advance)
     own = pack.key == about["pack_key"]
@@ -411,11 +316,6 @@ def _data_of_run(
         raise ConfigError(f"{table.root} now gives other labels than {run} was trained with; check them and --positive")
     split = read_run(run, table)[1] if own else Split({})
     return TrainingData(table=table, pack=pack, split=split), own
-
-
-def _default_protocol(table: "ImageTable") -> str:
-    given = set(table.column("split"))
-    return "folders" if {"train", "test"} <= given and "" not in given else "stratified"
 
 
 def _sets_protocol(experiment: "Experiment") -> bool:
@@ -448,13 +348,3 @@ def _limits(limit: list[str] | None, names: list[str]) -> dict[str, float]:
 
 def _seconds(minutes: float | None) -> float | None:
     return None if minutes is None else minutes * 60
-
-
-def _command_line() -> str:
-    """The command as it was given; of an absolute path only the end, since reports are handed on."""
-    given = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    return shlex.join(["lentigo", *given])
-
-
-if __name__ == "__main__":
-    main()

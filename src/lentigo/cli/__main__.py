@@ -1,0 +1,5 @@
+"""`python -m lentigo.cli`."""
+
+from lentigo.cli import main
+
+main()

@@ -1,0 +1,83 @@
+"""What several commands share: their options, and how they read what these name."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lentigo.errors import ConfigError
+from lentigo.terminal import say
+
+if TYPE_CHECKING:
+    from lentigo.data.table import ImageTable
+
+NOTICE = "Research software, not a medical device."
+
+
+def _protocol(protocol: str | None) -> str | None:
+    """Refused before any image is read or torch is imported."""
+    if protocol is None:
+        return None
+    from lentigo.config import ALLOWED_PROTOCOLS, is_protocol
+
+    if not is_protocol(protocol):
+        raise ConfigError(f"--protocol {protocol}: give {ALLOWED_PROTOCOLS}")
+    return protocol
+
+
+DATA_HELP = "Folder with benign/ and malignant/ (also under train/ and test/) or with metadata.csv, or a CSV file."
+DataArg = Annotated[Path, typer.Argument(help=DATA_HELP)]
+RunArg = Annotated[Path, typer.Argument(help="Run folder that `lentigo train` or `lentigo compare` wrote.")]
+OtherDataOpt = Annotated[Path | None, typer.Option("--data", help="Images to use; default: the run's own.")]
+PositiveOpt = Annotated[
+    list[str] | None, typer.Option("--positive", help="A label that means malignant, all others benign; repeatable.")
+]
+ProtocolOpt = Annotated[
+    str | None,
+    typer.Option(
+        callback=_protocol,
+        metavar="PROTOCOL",
+        help="How images are dealt out: folders, stratified, grouped, paper, paper-grouped, hold-out-source=NAME or "
+        "within-source=NAME; default: the data's own folders, or stratified where there are none.",
+    ),
+]
+SplitOpt = Annotated[Path | None, typer.Option(help="A split.csv to use as it is.")]
+SeedOpt = Annotated[
+    int | None, typer.Option(min=0, help="Seed of split, first weights, order and augmentation; default 0.")
+]
+CacheOpt = Annotated[
+    Path | None, typer.Option(help="Folder of decoded images; default $LENTIGO_CACHE or ~/.cache/lentigo.")
+]
+EpochsOpt = Annotated[int | None, typer.Option(min=1, help="Passes over the training images; default 10.")]
+DeviceOpt = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Where to compute; default auto.")
+]
+WeightsOpt = Annotated[Literal["none", "imagenet"] | None, typer.Option(help="Published weights to start from.")]
+SetOpt = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one key of the experiment; repeatable."),
+]
+
+
+def table_of(data: Path, positive: list[str] | None) -> "ImageTable":
+    """The table of a data set, and a word on what was ignored."""
+    from lentigo.data.table import read_table
+
+    table = read_table(data, positive=positive or ())
+    if table.ignored:
+        say(f"ignored {len(table.ignored)} files that are no images, first {table.ignored[0]}", stderr=True)
+    return table
+
+
+def default_protocol(table: "ImageTable") -> str:
+    """The data's own folders where it has both train and test."""
+    given = set(table.column("split"))
+    return "folders" if {"train", "test"} <= given and "" not in given else "stratified"
+
+
+def command_line() -> str:
+    """The command as it was given; of an absolute path only the end, since reports are handed on."""
+    given = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["lentigo", *given])
