@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: setup demo test test-all lint format types clean
+.PHONY: setup demo test test-all bench lint format types clean
 
 setup: $(VENV)/.installed
 
@@ -29,6 +29,10 @@ test: $(VENV)/.installed-dev
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# make bench DATA=../shared/data/kaggle10605; without DATA on drawn lesions
+bench: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/duplicates.py $(DATA)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from transformations import TRANSFORMATIONS, Transformation
 
-from lentigo.data.duplicates import Twins, exact_groups, joined, near_twins, twins_between
+from lentigo.data.duplicates import Twins, exact_groups, near_twins, twins_between
+from lentigo.data.groups import joined
 from lentigo.data.pack import ImagePack, pack_images
 from lentigo.data.synthetic import write_dataset
 from lentigo.data.table import ImageRow, ImageTable, read_table

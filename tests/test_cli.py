@@ -15,7 +15,7 @@ from lentigo.config import ALLOWED_PROTOCOLS, PROTOCOLS, SOURCE_PROTOCOLS, Exper
 from lentigo.data.synthetic import write_dataset
 from lentigo.errors import ConfigError
 
-COMMANDS = ("compare", "train", "evaluate", "explain", "split", "fetch", "draw", "models")
+COMMANDS = ("compare", "audit", "train", "evaluate", "explain", "split", "fetch", "draw", "models")
 FAST = ["--set", "data.image_px=64", "--set", "preprocessing.resize_px=32", "--set", "train.batch_size=8"]
 
 
@@ -55,7 +55,7 @@ def test_every_command_has_an_example_in_its_help(
     assert f"lentigo {command}" in shown[shown.index("Examples:") :]
 
 
-@pytest.mark.parametrize("command", ["compare", "train", "split"])
+@pytest.mark.parametrize("command", ["compare", "audit", "train", "split"])
 def test_help_names_every_protocol(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +125,10 @@ def test_one_command_after_the_other(drawn: Path, tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert f"auc         {metrics['auc']:.4f}" in shown.stdout
     assert "on 10 images" in shown.stdout
+    probes = json.loads((tmp_path / "run" / "shortcuts.json").read_text())["probes"]
+    best = max(probes[name]["test_auc"] or 0 for name in ("frame", "corners", "dark_corners", "outside_mask"))
+    assert f"without a look at the lesion: AUC {best:.3f} (" in shown.stdout
+    assert "on the same images" in shown.stdout
     assert "not a medical device" in shown.stdout
     shown = lentigo("explain", "run", cwd=tmp_path)
     assert "10 maps of 8x8 cells" in shown.stdout, shown.stderr

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from lentigo import compare as job
 from lentigo.config import Experiment
-from lentigo.data.split import read_split
+from lentigo.data.split import make_split, read_split
 from lentigo.data.synthetic import write_dataset
 from lentigo.data.table import ImageTable, read_table
 from lentigo.errors import ConfigError, DataError, RunError
@@ -20,8 +20,8 @@ from lentigo.files import read_json
 from lentigo.learn.prediction import read_predictions
 from lentigo.models.registry import MODELS
 
-SECTIONS = ("run", "scores", "roc", "training", "confusion", "examples", "augmentations", "gallery", "disagreements",
-            "costs", "limits", "reproduce")  # fmt: skip
+SECTIONS = ("run", "scores", "worth", "roc", "training", "confusion", "examples", "augmentations", "gallery",
+            "disagreements", "costs", "limits", "reproduce")  # fmt: skip
 SMALL = {
     "tiny_vgg": {"preprocessing": {"resize_px": 32}, "model": {"name": "tiny_vgg"}},
     "vgg11": {"preprocessing": {"resize_px": 32}, "model": {"name": "vgg11", "options": {"width": 0.03125}}},
@@ -62,7 +62,7 @@ def finished(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_file_of_every_stage_is_there(finished: Path) -> None:
-    results = {"cache", "comparison.json", "report.html", "runs", "split.csv"}
+    results = {"audit.html", "audit.json", "cache", "comparison.json", "report.html", "runs", "split.csv"}
     assert {path.name for path in finished.iterdir()} == results
     files = {"experiment.toml", "split.csv", "run.json", "history.csv", "checkpoint.safetensors", "predictions.csv",
              "validation.csv", "metrics.json", "heatmaps.npy", "explanation.json"}  # fmt: skip
@@ -87,10 +87,47 @@ def test_the_scores_are_those_of_the_predictions(finished: Path, drawn: Path) ->
         assert {"precision", "recall", "f1", "specificity"} <= set(model)
 
 
-def test_comparison_json_holds_no_path_of_the_machine(finished: Path) -> None:
-    text = (finished / "comparison.json").read_text()
-    assert str(finished) not in text
-    assert json.loads(text)["data"] == "drawn"
+def test_the_files_hold_no_path_of_the_machine(finished: Path, drawn: Path) -> None:
+    for name in ("comparison.json", "audit.json", "audit.html", "report.html"):
+        text = (finished / name).read_text()
+        assert str(finished) not in text, name
+        assert str(drawn) not in text, name
+        assert name.endswith("html") or json.loads(text)["data"] == "drawn"
+
+
+def test_every_score_stands_beside_the_audit(finished: Path) -> None:
+    told, audit = read_json(finished / "comparison.json"), read_json(finished / "audit.json")
+    assert told["audit"] == audit["verdict"]
+    assert audit["split"] == "folders"
+    assert (audit["n_images"], audit["n_test"]) == (64, 16)
+    shortcut, probes = told["shortcut"], audit["probes"]
+    assert shortcut["auc"]["value"] == probes[shortcut["name"]]["test_auc"]
+    assert shortcut["name"] in ("frame", "corners", "dark_corners", "outside_mask")
+    html = " ".join((finished / "report.html").read_text().split())
+    assert f"{shortcut['auc']['value']:.3f} ({shortcut['auc']['low']:.3f} to" in html
+    for model in told["models"].values():
+        assert 0 <= model["auc_low"] <= model["auc"] <= model["auc_high"] <= 1
+        assert f"{model['auc']:.3f} ({model['auc_low']:.3f} to {model['auc_high']:.3f})" in html
+
+
+def test_an_audit_is_reused_until_its_images_split_or_columns_change(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = read_table(drawn)
+    pack = job.pack_images(table, image_px=300, cache=tmp_path / "cache")
+    split = make_split(table, small("tiny_vgg").split)
+    given = comparison(drawn, tmp_path, "tiny_vgg", cache=tmp_path / "cache")
+    made = job._audited(given, pack, split, "folders", job.Silent())
+    calls = []
+    real = job.audit_data
+    monkeypatch.setattr(job, "audit_data", lambda *args, **options: (calls.append(1), real(*args, **options))[1])
+    assert job._audited(given, pack, split, "folders", job.Silent()) == made
+    assert not calls
+    other = type(split)(split.part | {table.ids[0]: "exclude"})
+    assert job._audited(given, pack, other, "folders", job.Silent())["fingerprint"] != made["fingerprint"]
+    (tmp_path / "audit.json").write_text("{")  # damaged: made again
+    assert job._audited(given, pack, split, "folders", job.Silent()) == made
+    assert len(calls) == 2
 
 
 def test_the_report_has_every_section_and_every_score(finished: Path) -> None:
@@ -137,7 +174,7 @@ def test_a_missing_stage_is_made_up_for(drawn: Path, tmp_path: Path) -> None:
 def edited(drawn: Path, out: Path) -> Path:
     """The comparison's own split with one training image taken out by hand."""
     table = read_table(drawn)
-    split = job.make_split(table, small("tiny_vgg").split)
+    split = make_split(table, small("tiny_vgg").split)
     split.part[table.ids[split.indices(table, "train")[0]]] = "exclude"
     split.write(out)
     return out

@@ -1,6 +1,7 @@
 """Copies: every transformation is found and nothing else is, the pixels decide what is exact, edges of all kinds."""
 
 import os
+import shutil
 import tempfile
 import zlib
 from collections.abc import Sequence
@@ -23,15 +24,15 @@ from lentigo.data.duplicates import (
     Twins,
     exact_groups,
     in_words,
-    joined,
     near_twins,
     twins_between,
 )
+from lentigo.data.groups import joined
 from lentigo.data.pack import ImagePack, pack_images
 from lentigo.data.synthetic import draw_lesion
 from lentigo.data.table import ImageRow, ImageTable, read_table
 from lentigo.errors import DataError
-from tests import reference
+from lentigo.files import read_csv
 
 SIZE_PX = 240
 COPIES_EACH = 2  # of every transformation, of a lesion each
@@ -439,47 +440,32 @@ def test_a_damaged_pack_is_refused(few: list[np.ndarray | Path], tmp_path: Path)
     assert cv2.getNumThreads() == before
 
 
-# ---------------------------------------------------------------- groups
-
-
-def test_joined_by_hand() -> None:
-    assert joined(7, [(5, 1), (3, 4), (6, 5)]) == [[1, 5, 6], [3, 4]]
-    assert joined(5, [[4, 2, 0], [3]]) == [[0, 2, 4]]
-    assert joined(3, []) == joined(0, []) == joined(2, [()]) == []
-
-
-@relaxed
-@given(st.data())
-def test_joined_is_what_pairs_connect(data: st.DataObject) -> None:
-    size = data.draw(st.integers(1, 14))
-    groups = data.draw(st.lists(st.lists(st.integers(0, size - 1), max_size=4), max_size=12))
-    assert joined(size, groups) == reference.connected(size, groups)
-
-
 # ---------------------------------------------------------------- real images
+
+
+REAL_KINDS = ("JPEG of quality 50", "10 % cut off, anywhere", "turned by 5 to 10°, black corners", "brightness x 1.2")
 
 
 @pytest.mark.real
 def test_real_copies_are_found_among_others(real_data: Path, tmp_path: Path) -> None:
-    """60 of 360 images, each in four ways: every copy is found, and no image is taken for a copy of another."""
+    """60 of 360 images, each in four ways: as many are found as promised, and nothing is taken for another's copy."""
     table = read_table(real_data / "kaggle10605")
     rng = np.random.default_rng(0)
     picked = [table.rows[index].path for index in rng.permutation(len(table))[:360]]
-    kinds = [t for t in TRANSFORMATIONS if t.name in REAL_KINDS]
-    files, of = list(picked), list(range(360))
-    for original in range(60):
-        for kind in kinds:
-            files.append(tmp_path / f"{original:02}{len(files):04}.jpg")
+    files, of, kind_of = list(picked), list(range(360)), [""] * 360
+    for kind in (t for t in TRANSFORMATIONS if t.name in REAL_KINDS):
+        for original in range(60):
+            files.append(tmp_path / f"{len(files)}.jpg")
             kind.save(np.asarray(Image.open(picked[original])), files[-1], rng)
             of.append(original)
+            kind_of.append(kind.name)
     pairs = numbers(near_twins(pack_of(tmp_path, files, 300)))
     assert [pair for pair in pairs if of[pair[0]] != of[pair[1]]] == []
-    groups = {index: group[0] for group in joined(len(files), pairs) for index in group}
-    missed = [(of[index], kinds[(index - 360) % 4].name) for index in range(360, 600) if groups.get(index) != of[index]]
-    assert missed == []
-
-
-REAL_KINDS = ("JPEG of quality 50", "10 % cut off, anywhere", "turned by 5 to 10°, black corners", "brightness x 1.2")
+    first = {index: group[0] for group in joined(len(files), pairs) for index in group}
+    for kind in (t for t in TRANSFORMATIONS if t.name in REAL_KINDS):
+        found = [first.get(index) == of[index] for index in range(360, 600) if kind_of[index] == kind.name]
+        assert len(found) == 60
+        assert np.mean(found) >= kind.least_recall, kind.name
 
 
 @pytest.mark.real
@@ -492,3 +478,24 @@ def test_22_pairs_of_real_images_have_the_same_pixels(real_data: Path, tmp_path:
     for one, other in groups:
         assert table.rows[one].path.read_bytes() == table.rows[other].path.read_bytes()
     assert sum(table.rows[one].split != table.rows[other].split for one, other in groups) == 7
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_melanomas_of_isic_2017_are_among_the_papers_images(real_data: Path, tmp_path: Path) -> None:
+    """521 are, by the archive's numbers, which both tables give. Packed at 150 pixels: 0.9 GB for a few minutes."""
+    tables = [read_table(real_data / name) for name in ("isic2017", "kaggle10605")]
+    names = [{row["image"]: row["isic_id"] for row in read_csv(table.root / "metadata.csv")} for table in tables]
+    packs = [pack_images(table, image_px=150, cache=tmp_path) for table in tables]
+    try:
+        pairs = twins_between(*packs)
+    finally:
+        shutil.rmtree(tmp_path)
+    archive = [[name[id_] for id_ in table.ids] for name, table in zip(names, tables, strict=True)]
+    shared = {name for name in archive[0] if name and name in archive[1]}
+    found = {archive[0][pair.one] for pair in pairs if archive[0][pair.one] == archive[1][pair.other]}
+    assert len(shared) == 521
+    assert len(found & shared) >= 515
+    # The archive holds some photographs under two numbers: 24 such pairs, each of a likeness above 0.8, were looked at.
+    others = [pair for pair in pairs if archive[0][pair.one] != archive[1][pair.other] and pair.likeness < 0.8]
+    assert len(others) <= 5

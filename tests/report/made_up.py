@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from lentigo.evidence.intervals import Interval
 from lentigo.evidence.metrics import scores
-from lentigo.report.content import GALLERY_SECTIONS, GalleryImage, ModelResult, ReportContent
+from lentigo.report.content import GALLERY_SECTIONS, GalleryImage, ModelResult, ReportContent, Standing, Worth
 
 PAPER = {"tiny_vgg": {"accuracy": 0.879, "auc": 0.951}, "vgg11": {"auc": 0.966}}
 FIVE = ("tiny_vgg", "vgg11", "alexnet", "resnet18", "resnet101")
@@ -43,6 +44,26 @@ def model(
         "gallery_logits": tuple(1.0 for _ in range(gallery)),
     }
     return ModelResult(**{**settings, **changes})
+
+
+def worth(**changes: Any) -> Worth:
+    """A network beside the frame and the source, within one archive."""
+    network = Standing(
+        title="Tiny VGG", sees="", auc=Interval(0.95, 0.94, 0.96), accuracy=0.879,
+        within={"isic2020": Interval(0.76, 0.71, 0.81)},
+    )  # fmt: skip
+    frame = Standing(
+        title="Frame", sees="the outer 8 pixels", auc=Interval(0.961, 0.951, 0.969), accuracy=0.882, within={}
+    )
+    settings: dict[str, Any] = {
+        "level": "serious",
+        "sentence": "A score on these data is no evidence.",
+        "findings": (("serious", "Frame. It tells."), ("note", "Copies. <b>2</b> images.")),
+        "standings": (network, frame),
+        "sources": (("isic2020", 1107, 107),),
+        "follows": ("Tiny VGG: the frame does as well.",),
+    }
+    return Worth(**{**settings, **changes})
 
 
 def content(

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lentigo.evidence.intervals import Interval
 from lentigo.report import words
 from lentigo.report.content import ReportContent
-from tests.report.made_up import PAPER, content, model
+from tests.report.made_up import content, model, worth
 
 
 @pytest.mark.parametrize(
@@ -78,9 +79,20 @@ def test_summary_of_one_model_and_of_one_class() -> None:
     assert words.summary(harmless)[1:] == ["The AUC is undefined, since the test images are of one class."]
 
 
-def test_limits_say_drawn_and_papers_data_only_where_true() -> None:
+def test_limits_say_drawn_and_audited_only_where_true() -> None:
     plain, drawn = content(), content(drawn=True)
     assert [what for what, _ in words.limits(drawn)][1:] == [what for what, _ in words.limits(plain)]
-    paper = dict(words.limits(content(paper_scores=PAPER)))
-    assert "0.954" in paper["The origin of the images"]
-    assert "0.954" not in dict(words.limits(plain))["The origin of the images"]
+    assert "were not audited for that" in dict(words.limits(plain))["The origin of the images"]
+    audited = dict(words.limits(content(worth=worth())))["The origin of the images"]
+    assert "not audited" not in audited
+    assert "a shortcut that no probe was made for is not found" in audited
+
+
+def test_the_summary_ends_with_what_the_audit_found() -> None:
+    assert words.summary(content(worth=worth()))[-1] == "A score on these data is no evidence."
+    assert words.summary(content())[-1] != "A score on these data is no evidence."
+
+
+def test_interval_text() -> None:
+    assert words.interval_text(Interval(0.95, 0.94, 0.9604)) == "0.950 (0.940 to 0.960)"
+    assert words.interval_text(Interval(math.nan, math.nan, math.nan)) == "undefined"

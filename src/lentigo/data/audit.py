@@ -15,6 +15,7 @@ import numpy as np
 
 from lentigo.data.copies import AUDIT_PX, Bar, Copies, find_copies, silent
 from lentigo.data.duplicates import SEARCH_UNITS, Twins, twins_between
+from lentigo.data.groups import numbered
 from lentigo.data.inspection import FileFacts, FileFinding, blank_images, file_findings, inspect_files
 from lentigo.data.pack import ImagePack, ReadablePack, pack_readable
 from lentigo.data.shortcuts import Probe, run_probes
@@ -227,7 +228,7 @@ def _leaks(seen: ImageTable, copies: Copies, split: Split | None) -> tuple[Leak,
         return ()
     found = []
     for kind, groups in _kinds_of_groups(seen, copies):
-        for group in straddling(_numbers(len(seen), groups), split, seen):
+        for group in straddling(numbered(len(seen), groups), split, seen):
             images = tuple(seen.ids[index] for index in group)
             found.append(Leak(kind=kind, images=images, parts=tuple(split.part[name] for name in images)))
     return tuple(found)
@@ -253,15 +254,6 @@ def _kinds_of_groups(seen: ImageTable, copies: Copies) -> list[tuple[str, list[l
                 members.setdefault(value, []).append(index)
         kinds.append((kind, [group for group in members.values() if len(group) > 1]))
     return kinds
-
-
-def _numbers(size: int, groups: Sequence[Sequence[int]]) -> list[int]:
-    """A group number for each image; one without a group is alone."""
-    numbers = list(range(size))
-    for group in groups:
-        for index in group:
-            numbers[index] = group[0]
-    return numbers
 
 
 def _sources(table: ImageTable, split: Split | None) -> tuple[SourceCount, ...]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lentigo.config import SplitConfig
-from lentigo.data.duplicates import SEARCH_UNITS, VERSION, Twins, exact_groups, joined, near_twins
+from lentigo.data.duplicates import SEARCH_UNITS, VERSION, Twins, exact_groups, near_twins
+from lentigo.data.groups import joined
 from lentigo.data.pack import ImagePack, default_cache, pack_readable
 from lentigo.data.split import Split, make_split, uses_twins
 from lentigo.data.table import ImageTable

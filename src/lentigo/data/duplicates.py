@@ -8,7 +8,7 @@ copy may be, into points, and a tree finds the few points that lie close togethe
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,26 +113,6 @@ def twins_between(
         if key not in best or best[key].likeness < pair.likeness:
             best[key] = pair
     return tuple(best[key] for key in sorted(best))
-
-
-def joined(size: int, pairs: Iterable[Sequence[int]]) -> list[list[int]]:
-    """Groups of two or more of the numbers below `size` that pairs or groups connect, directly or in a chain."""
-    parent = list(range(size))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for group in pairs:
-        for index in group[1:]:
-            low, high = sorted((root(group[0]), root(index)))
-            parent[high] = low
-    members: dict[int, list[int]] = defaultdict(list)
-    for index in range(size):
-        members[root(index)].append(index)
-    return [group for group in members.values() if len(group) > 1]
 
 
 # ---------------------------------------------------------------- thumbnails and points

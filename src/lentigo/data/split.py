@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from lentigo.config import SOURCE_PROTOCOLS, SplitConfig
+from lentigo.data.groups import numbered
 from lentigo.data.table import LABEL_NAMES, PARTS, ImageTable
 from lentigo.errors import DataError
 from lentigo.files import read_numbered_csv, write_csv
@@ -103,20 +104,14 @@ def groups_of(table: ImageTable, twins: Sequence[Sequence[str]] = ()) -> list[in
     Groups are numbered in the order of their first image; an image of unknown lesion and patient that has no twin is a
     group alone.
     """
-    parent = list(range(len(table)))
-    first: dict[tuple[str, str], int] = {}
+    alike: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, row in enumerate(table.rows):
         for key in (("lesion", row.lesion), ("patient", row.patient)):
             if key[1]:
-                _join(parent, index, first.setdefault(key, index))
+                alike[key].append(index)
     place = {name: index for index, name in enumerate(table.ids)}
-    for group in twins:
-        known = [place[name] for name in group if name in place]
-        for index in known[1:]:
-            _join(parent, known[0], index)
-    roots = [_root(parent, index) for index in range(len(table))]
-    number = {root: position for position, root in enumerate(dict.fromkeys(roots))}
-    return [number[root] for root in roots]
+    known = [[place[name] for name in group if name in place] for group in twins]
+    return numbered(len(table), [*alike.values(), *known])
 
 
 def straddling(groups: Sequence[int], split: Split, table: ImageTable) -> list[list[int]]:
@@ -324,15 +319,3 @@ def _checked(split: Split, table: ImageTable, name: str) -> Split:
                 "every part needs both classes: change the fractions or add images"
             )
     return split
-
-
-def _root(parent: list[int], index: int) -> int:
-    while parent[index] != index:
-        parent[index] = parent[parent[index]]
-        index = parent[index]
-    return index
-
-
-def _join(parent: list[int], one: int, other: int) -> None:
-    low, high = sorted((_root(parent, one), _root(parent, other)))
-    parent[high] = low

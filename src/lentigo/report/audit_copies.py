@@ -76,9 +76,7 @@ class _Facts:
 
     def __init__(self, audit: Audit) -> None:
         self.audit, self.rows = audit, audit.readable.table.rows
-        self.parts = {
-            name: part for leak in audit.leaks for name, part in zip(leak.images, leak.parts, strict=True)
-        }
+        self.parts = {name: part for leak in audit.leaks for name, part in zip(leak.images, leak.parts, strict=True)}
 
     def part(self, index: int) -> str:
         return self.parts.get(self.rows[index].id, "")

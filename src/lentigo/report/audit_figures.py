@@ -13,11 +13,11 @@ from lentigo.report.figures import CARD, INK, MUTED, STYLES, bare, draw
 FOLDS, TEST = "out of folds", "on the test part"
 CHANCE = 0.5
 _LEFT = 0.4  # the axis starts here unless an interval reaches farther down
-_ROW_PX, _AROUND_PX, _WIDTH_PX = 34, 46, 440
+_ROW_PX, _AROUND_PX, _WIDTH_PX = 32, 46, 360  # on a phone it shrinks by little
 # Told apart by shape, filling and line, not by colour alone.
 _LOOKS: dict[str, dict[str, Any]] = {
-    FOLDS: {"color": STYLES[0].colour, "marker": "o", "markersize": 8, "linewidth": 2.4},
-    TEST: {"color": STYLES[1].colour, "marker": "D", "markersize": 6.5, "linewidth": 1.2, "markerfacecolor": CARD},
+    FOLDS: {"color": STYLES[0].colour, "marker": "o", "markersize": 6, "linewidth": 2.4},
+    TEST: {"color": STYLES[1].colour, "marker": "D", "markersize": 6, "linewidth": 1.2, "markerfacecolor": CARD},
 }
 
 
@@ -82,9 +82,8 @@ def _mark(axes: Axes, what: str, value: float, low: float, high: float, place: f
     look = _LOOKS[what]
     line = {"color": look["color"], "linewidth": look["linewidth"], "clip_on": False, "zorder": 3}
     point = {key: look[key] for key in look if key != "linewidth"}
-    edge = CARD if what == FOLDS else look["color"]
     axes.plot([low, high], [place, place], **line)
-    axes.plot([value], [place], **point, markeredgecolor=edge, markeredgewidth=1.4, clip_on=False, zorder=4)
+    axes.plot([value], [place], **point, markeredgewidth=1.4, clip_on=False, zorder=4)
 
 
 def _name_rows(axes: Axes, rows: Sequence[Probe | str]) -> None:

@@ -23,8 +23,8 @@ FILE_WORDS = {
 }
 BELONG_WORDS = {"duplicate": "one photograph", "lesion": "one lesion", "patient": "one patient"}
 CALLED = (
-    f"A probe is called when its AUC lies above {MATTERS:g} with its whole 95 % interval and shuffled labels do as well "
-    f"in fewer than {100 * SIGNIFICANT:g} of 100 tries, after allowing for the number of probes (Holm)."
+    f"A probe is called when its whole 95 % interval lies above {MATTERS:g} and its p value below {SIGNIFICANT:g}: the "
+    "chance of doing as well with shuffled labels, allowing for the number of probes (Holm)."
 )
 
 
@@ -51,7 +51,9 @@ def key_numbers(audit: Audit) -> list[KeyNumber]:
         KeyNumber("Cannot be read", f"{unreadable:,}"),
         KeyNumber("Exact copies", _groups(len(audit.exact_groups)), in_bytes),
         KeyNumber("Near copies", _groups(len(audit.near_groups))),
-        KeyNumber("Leaks into test", f"{leaked:,}", of_test) if audit.split else KeyNumber("Leaks into test", "no split"),
+        KeyNumber("Leaks into test", f"{leaked:,}", of_test)
+        if audit.split
+        else KeyNumber("Leaks into test", "no split"),
         KeyNumber("Two labels", _groups(len(audit.label_conflicts))),
         KeyNumber("Strongest shortcut", "none called")
         if strongest is None
@@ -94,7 +96,9 @@ def sources_text(audit: Audit) -> str:
     elif all(source.has_both for source in audit.sources):
         text = "Every source holds both classes."
     else:
-        text = f"Only {_listed(both)} {'holds' if len(both) == 1 else 'hold'} both classes: a score is about moles where "
+        text = (
+            f"Only {_listed(both)} {'holds' if len(both) == 1 else 'hold'} both classes: a score is about moles where "
+        )
         text += "it is taken within one of these, not across."
     return text + _source_alone(audit)
 
