@@ -175,7 +175,7 @@ def thumbnail_as_seen(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.nd
     waves = dct(np.eye(THUMBNAIL_PX), axis=0, norm="ortho")[:FREQUENCIES]
     spectrum = _thumbnail(_cells(image)).reshape(FREQUENCIES, FREQUENCIES, 3)
     shown = np.einsum("fy,fgc,gx->yxc", waves, spectrum, waves)
-    return np.rint(shown).clip(0, 255).astype(np.uint8)
+    return np.asarray(np.rint(shown).clip(0, 255), dtype=np.uint8)
 
 
 def _pieces(rows: Rows, image_px: int) -> Iterator[Rows]:

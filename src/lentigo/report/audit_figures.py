@@ -42,7 +42,7 @@ def probe_chart(probes: Sequence[Probe], *, name: str) -> str:
         axes = figure.add_subplot()
         for place, row in enumerate(rows):
             if isinstance(row, Probe):
-                _probe_marks(axes, row, place)
+                _probe_marks(axes, row, float(place))
             elif place:
                 axes.axhline(place - 0.5, color=MUTED, linewidth=1)
         axes.axvline(CHANCE, color=INK, linewidth=1.4, dashes=(4, 2), zorder=1)

@@ -92,7 +92,7 @@ def sources_text(audit: Audit) -> str:
         )
     both = [source.name for source in audit.sources if source.has_both and source.name]
     if not both:
-        text = "No source holds both classes, so whoever tells the sources apart tells the label: no score can be believed."
+        text = "No source holds both classes: to tell the sources apart is to tell the label, and no score can be believed."
     elif all(source.has_both for source in audit.sources):
         text = "Every source holds both classes."
     else:
@@ -126,14 +126,14 @@ def limits(audit: Audit) -> list[tuple[str, str]]:
         ),
         (
             "Every shortcut",
-            "Probes are small models that see a few numbers. Rulers, pen marks, hair, bubbles or sharpness have no probe "
-            "of their own. A network may find what no probe finds, and a shortcut that is there need not be the one that "
-            "a network takes.",
+            "Probes are small models that see a few numbers. Rulers, pen marks, hair, bubbles or sharpness have no "
+            "probe of their own. A network may find what no probe finds, and a shortcut that is there need not be the "
+            "one that a network takes.",
         ),
         (
             "Other places",
-            "AUCs and intervals hold for images of this kind. Whether these images are like those of your clinic, on all "
-            "skin tones and ages, is not asked.",
+            "AUCs and intervals hold for images of this kind. Whether these images are like those of your clinic, on "
+            "all skin tones and ages, is not asked.",
         ),
         ("A clean bill", "That nothing was found does not show that nothing is there."),
     ]
@@ -173,9 +173,10 @@ def _source_alone(audit: Audit) -> str:
     ]
     classes = [sum(column) for column in zip(*counts, strict=True)]
     share = max(classes) / sum(classes) if sum(classes) else math.nan
+    most = "training images" if audit.split else "images"
     return (
         f" Whoever knows nothing but the source of each {where}, and calls it what most "
-        f"{'training ' if audit.split else ''}images of that source are, is right in {number_text(audit.source_accuracy)} "
+        f"{most} of that source are, is right in {number_text(audit.source_accuracy)} "
         f"of cases; whoever calls all of them alike, in {number_text(share)}."
     )
 
