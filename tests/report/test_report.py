@@ -20,7 +20,7 @@ from lentigo.report.page import render_report, score_rows, write_report
 from tests.report.made_up import FIVE, PAPER, content, model, picture, without_gallery
 
 SECTIONS = [
-    *("run", "scores", "roc", "training", "confusion", "examples", "augmentations"),
+    *("run", "scores", "worth", "roc", "training", "confusion", "examples", "augmentations"),
     *("gallery", "disagreements", "costs", "limits", "reproduce"),
 ]
 VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}

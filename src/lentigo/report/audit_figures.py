@@ -60,7 +60,7 @@ def probe_swatch(what: str, *, name: str) -> str:
 
     def paint(figure: Figure) -> None:
         axes = bare(figure)
-        _mark(axes, what, 0.5, 0.05, 0.95, 0)
+        _mark(axes, what, 0.5, 0.05, 0.95, 0.0)
         axes.set(xlim=(0, 1), ylim=(-1, 1))
 
     return draw(paint, name=name, size_px=(48, 16), description="")

@@ -92,7 +92,7 @@ def sources_text(audit: Audit) -> str:
         )
     both = [source.name for source in audit.sources if source.has_both and source.name]
     if not both:
-        text = "No source holds both classes: to tell the sources apart is to tell the label, and no score can be believed."
+        text = "No source holds both classes: to tell the sources apart is to tell the label. No score can be believed."
     elif all(source.has_both for source in audit.sources):
         text = "Every source holds both classes."
     else:
