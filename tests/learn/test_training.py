@@ -39,8 +39,8 @@ def test_defaults_are_the_papers_recipe() -> None:
 def plain_loop(experiment: Experiment, data: TrainingData) -> tuple[dict[str, Tensor], list[float]]:
     """The training as a tutorial would write it: whole batches, torch's Adam, mean loss; losses by epoch.
 
-    Adam in its fused form, as in the training: where a gradient is nearly 0, the two forms round apart by an amount that
-    depends on the processor (2.7e-6 was seen on one, under 2e-6 on another).
+    Adam in its fused form, as in the training: where a gradient is nearly 0, the two forms round apart by an amount
+    that depends on the processor (2.7e-6 was seen on one, under 2e-6 on another).
     """
     preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
     model = create_model(experiment.model, preprocessing, seed=experiment.seed)
