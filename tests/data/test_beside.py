@@ -1,0 +1,88 @@
+"""The best shortcut beside a network's score: chosen and told by hand, kept and found again."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lentigo.data import beside
+from lentigo.data.beside import best_shortcut, lines_beside, probes_beside, what_follows
+from lentigo.data.pack import pack_images
+from lentigo.data.split import Split
+from lentigo.data.synthetic import write_dataset
+from lentigo.data.table import read_table
+from lentigo.evidence.intervals import Interval
+from lentigo.files import read_json, write_json
+
+
+def probe(
+    name: str, auc: float | None, test_auc: float | None, *, called: bool = True, **changes: Any
+) -> dict[str, Any]:
+    return {
+        "name": name, "title": name.title(), "called": called, "auc": auc, "low": auc and auc - 0.1,
+        "high": auc and auc + 0.1, "test_auc": test_auc, "test_low": test_auc and test_auc - 0.02,
+        "test_high": test_auc and test_auc + 0.02, "test_accuracy": test_auc, "within": {},
+    } | changes  # fmt: skip
+
+
+def test_the_best_is_a_pixel_probe_by_its_test_score() -> None:
+    probes = {
+        "frame": probe("frame", 0.7, 0.9), "corners": probe("corners", 0.8, 0.8), "source": probe("source", 1.0, 1.0),
+        "thumbnail": probe("thumbnail", 1.0, 1.0),
+    }  # fmt: skip
+    best = best_shortcut(probes)
+    assert best is not None
+    assert (best.name, best.auc.value, best.fitted) == ("frame", 0.9, True)
+    untested = {name: value | {"test_auc": None} for name, value in probes.items()}
+    best = best_shortcut(untested)
+    assert best is not None
+    assert (best.name, best.auc, best.fitted) == ("corners", Interval(0.8, 0.7000000000000001, 0.9), False)
+    assert best_shortcut({"source": probe("source", 1.0, 1.0)}) is None
+    assert best_shortcut({"frame": probe("frame", None, None)}) is None
+
+
+def test_lines_of_a_network_that_a_frame_equals() -> None:
+    within = {"a": {"auc": 0.6, "low": 0.5, "high": 0.7, "accuracy": 0.55, "n": 80, "n_malignant": 20}}
+    metrics = {"auc": 0.95, "auc_low": 0.94, "auc_high": 0.96, "within_sources": within}
+    frame = probe("frame", 0.9, 0.96, within={"a": {"auc": 0.7, "low": 0.6, "high": 0.8}})
+    assert lines_beside(metrics, {"frame": frame}) == [
+        "within a: AUC 0.600 (0.500 to 0.700), accuracy 0.550 on 80 images, 20 malignant",
+        "beside it: Frame, without a look at the lesion: AUC 0.960 (0.940 to 0.980) on the same images, "
+        "0.700 (0.600 to 0.800) within a",
+        "The label can be told about as well from the frame alone, without looking at the mole: this score is no "
+        "evidence that the network recognises a malignant one.",
+    ]
+    assert lines_beside(metrics | {"within_sources": {}}, {}) == []
+
+
+def test_what_follows_is_never_that_a_network_sees_the_mole() -> None:
+    weaker = best_shortcut({"frame": probe("frame", 0.7, 0.7)})
+    none = best_shortcut({"frame": probe("frame", 0.52, 0.55, called=False)})
+    assert weaker is not None
+    assert none is not None
+    score = Interval(0.9, 0.88, 0.92)
+    assert what_follows(score, weaker).startswith("The score is above that of the frame alone (0.700), but how much")
+    assert what_follows(score, none) == (
+        "No probe without a look at the lesion tells the label beyond doubt; the best of them, frame, reaches 0.550."
+    )
+
+
+def test_probes_are_kept_by_their_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = read_table(write_dataset(tmp_path / "d", count=40, size_px=64, seed=1, workers=1))
+    pack = pack_images(table, image_px=64, cache=tmp_path / "cache")
+    split = Split({row.id: row.split for row in table.rows})
+    told: list[int] = []
+    first = probes_beside(tmp_path / "run", table, pack, split, progress=told.append)
+    assert sum(told) == 40
+    assert first["frame"]["n_test"] == 10
+    assert first["file_header"]["not_run"] == "no file was inspected"
+    real, calls = beside.run_probes, []
+    monkeypatch.setattr(beside, "run_probes", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    assert probes_beside(tmp_path / "run", table, pack, split) == first
+    written = read_json(tmp_path / "run" / "shortcuts.json")
+    write_json(tmp_path / "audit.json", written)
+    assert probes_beside(tmp_path / "other", table, pack, split, audit=tmp_path / "audit.json") == first
+    assert not (tmp_path / "other").exists()
+    assert not calls
+    assert probes_beside(tmp_path / "run", table, pack, None)["frame"]["test_auc"] is None
+    assert len(calls) == 1
