@@ -17,7 +17,7 @@ from lentigo.errors import DataError
 from lentigo.report import page
 from lentigo.report.content import GalleryImage
 from lentigo.report.page import render_report, score_rows, write_report
-from tests.report.made_up import FIVE, PAPER, content, model, picture, without_gallery
+from tests.report.made_up import FIVE, PAPER, content, model, picture, without_gallery, worth
 
 SECTIONS = [
     *("run", "scores", "worth", "roc", "training", "confusion", "examples", "augmentations"),
@@ -296,3 +296,17 @@ def test_page_fits_a_phone_and_asks_for_nothing(pages: dict[str, str], tmp_path:
             assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
             tab.close()
         browser.close()
+
+
+def test_scores_stand_beside_the_best_shortcut_and_within_a_source() -> None:
+    page = " ".join(render_report(content(worth=worth())).split())
+    section = page[page.index('<section id="worth"') : page.index('<section id="roc"')]
+    for text in ("0.950 (0.940 to 0.960)", "0.760 (0.710 to 0.810)", "0.961 (0.951 to 0.969)", "sees only the outer 8"):
+        assert text in section
+    assert "within isic2020<small>1,107 images, 107 malignant</small>" in section
+    assert "Tiny VGG: the frame does as well." in section
+    assert '<li class="serious"><b>serious</b> Frame. It tells.</li>' in section
+    assert "Copies. &lt;b&gt;2&lt;/b&gt; images." in section  # text of the data stays text
+    alone = " ".join(render_report(content(worth=worth(sources=(), standings=worth().standings[:1]))).split())
+    assert "No source is known that holds both classes among the test images" in alone
+    assert "The data were not audited." in render_report(content())
