@@ -50,7 +50,7 @@ def main() -> None:
         heading(options, len(table))
         groups, pairs = search_whole(pack)
         count = min(options.count, len(table) if options.same_images else len(table) // len(TRANSFORMATIONS))
-        results: dict[str, list[int]] = {t.name: [0, 0, 0] for t in TRANSFORMATIONS}  # found, copies, false pairs
+        results: dict[str, list[int]] = {t.name: [0, 0, 0] for t in TRANSFORMATIONS}  # found, copies, other pairs
         for number, copies in enumerate(searches(len(table), count, options)):
             folder = place / f"copies{number}"
             found = twins_between(pack, packed(copies, table, folder, np.random.default_rng((options.seed, number))))
@@ -128,18 +128,18 @@ def tally(found: tuple[Twins, ...], copies: list[Copy], first: list[int], result
         copy = copies[pair.other]
         if first[pair.one] != first[copy.original]:
             results[copy.by.name][2] += 1
-            print(f"- false pair: {copy.by.name} of image {copy.original} and image {pair.one}, {pair.likeness}")
+            print(f"- look at {copy.original} and {pair.one}: {copy.by.name}, likeness {pair.likeness}")
 
 
 def report(results: dict[str, list[int]], pairs: tuple[Twins, ...]) -> None:
-    print("\n| copy | found | recall | to reach | false pairs | per 10,000 copies |\n|---|---|---|---|---|---|")
+    print("\n| copy | found | recall | to reach | other pairs | per 10,000 copies |\n|---|---|---|---|---|---|")
     for transformation in TRANSFORMATIONS:
-        found, copies, false = results[transformation.name]
-        recall, rate = found / copies, false / copies * 10_000
+        found, copies, others = results[transformation.name]
+        recall, rate = found / copies, others / copies * 10_000
         cells = [transformation.name, f"{found} of {copies}", f"{recall:.3f}", f"{transformation.least_recall}"]
-        print("| " + " | ".join([*cells, f"{false}", f"{rate:.0f}"]) + " |")
-    found, copies, false = (sum(column) for column in zip(*results.values(), strict=True))
-    print(f"| all | {found} of {copies} | {found / copies:.3f} | | {false} | {false / copies * 10_000:.1f} |\n")
+        print("| " + " | ".join([*cells, f"{others}", f"{rate:.0f}"]) + " |")
+    found, copies, others = (sum(column) for column in zip(*results.values(), strict=True))
+    print(f"| all | {found} of {copies} | {found / copies:.3f} | | {others} | {others / copies * 10_000:.1f} |\n")
     levels = [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.01]
     histogram = np.histogram([pair.likeness for pair in pairs], levels)[0]
     counted = ", ".join(f"{count} from {low}" for count, low in zip(histogram, levels, strict=False))
