@@ -13,6 +13,7 @@ from lentigo.data.synthetic import write_dataset
 from lentigo.data.table import read_table
 from lentigo.evidence.intervals import Interval
 from lentigo.files import read_json, write_json
+from tests.data.pictures import noise, packed
 
 
 def probe(
@@ -86,3 +87,48 @@ def test_probes_are_kept_by_their_fingerprint(tmp_path: Path, monkeypatch: pytes
     assert not calls
     assert probes_beside(tmp_path / "run", table, pack, None)["frame"]["test_auc"] is None
     assert len(calls) == 1
+
+
+def test_a_score_out_of_folds_does_not_beat_one_on_the_test_images() -> None:
+    """As when only training images have masks: what lies beside them is not the test's."""
+    best = best_shortcut({"frame": probe("frame", 0.8, 0.7), "outside_mask": probe("outside_mask", 0.99, None)})
+    assert best is not None
+    assert (best.name, best.fitted) == ("frame", True)
+
+
+def test_the_skin_beside_the_lesion_has_a_name_that_reads_on() -> None:
+    skin = best_shortcut({"outside_mask": probe("outside_mask", 0.9, 0.9, title="Beside the lesion")})
+    assert skin is not None
+    assert what_follows(Interval(0.9, 0.9, 0.9), skin).startswith(
+        "The label can be told about as well from the skin beside the lesion alone, without looking at the mole:"
+    )
+    assert what_follows(Interval(0.95, 0.91, 0.97), skin) == (
+        "The score is above that of the skin beside the lesion alone (0.900), but how much of it the network takes "
+        "from there is not known: only a score within one source speaks about moles."
+    )
+
+
+def test_lines_without_a_test_part_or_a_defined_score() -> None:
+    metrics = {"auc": None, "auc_low": None, "auc_high": None, "within_sources": {}}
+    frame = probe("frame", 0.9, None, test_accuracy=None)
+    assert lines_beside(metrics, {"frame": frame}) == [
+        "beside it: Frame, without a look at the lesion: AUC 0.900 (0.800 to 1.000) out of folds of the same images"
+    ]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"probes": {}}', '{"fingerprint": "of other images", "probes": {}}'])
+def test_kept_probes_of_other_images_or_damaged_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    table, pack = packed(tmp_path, noise(4), [0, 1, 0, 1])
+    calls: list[int] = []
+    monkeypatch.setattr(beside, "run_probes", lambda *_, **__: calls.append(1) or ())
+    for path in (tmp_path / "run" / "shortcuts.json", tmp_path / "audit.json"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    assert probes_beside(tmp_path / "run", table, pack, None, audit=tmp_path / "audit.json") == {}
+    assert calls == [1]
+    assert read_json(tmp_path / "run" / "shortcuts.json") == {
+        "fingerprint": beside.fingerprint(table, pack, None), "probes": {}
+    }  # fmt: skip
+    assert (tmp_path / "audit.json").read_text() == content

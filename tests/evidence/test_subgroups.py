@@ -40,3 +40,21 @@ def test_one_class_has_an_accuracy_but_no_auc() -> None:
     assert score.accuracy == 0.5
     with pytest.raises(DataError):
         group_score(np.array([], dtype=np.int64), np.array([]))
+
+
+def test_by_hand_with_groups_of_images() -> None:
+    # Malignant 3, 1, -1 and benign 2, -2: right pairs are 3 over both, 1 and -1 over -2: four of six. Right at 0: 3.
+    labels, logits = np.array([1, 0, 1, 1, 0]), np.array([3.0, 2.0, 1.0, -1.0, -2.0])
+    score = group_score(labels, logits)
+    assert score.auc == pytest.approx(4 / 6)
+    assert score.accuracy == 3 / 5
+    alone, patients = score, group_score(labels, logits, groups=[0, 1, 0, 2, 2])
+    assert (patients.auc, patients.accuracy) == (alone.auc, alone.accuracy)
+    expected = auc_interval(labels, logits, groups=[0, 1, 0, 2, 2])
+    assert (patients.low, patients.high) == (expected.low, expected.high)
+    assert (patients.low, patients.high) != (alone.low, alone.high)
+    assert list(score.to_dict()) == ["auc", "low", "high", "accuracy", "n", "n_malignant"]
+
+
+def test_no_names_are_no_groups() -> None:
+    assert scores_by_group(np.array([0, 1]), np.array([0.0, 1.0]), ["", ""]) == {}

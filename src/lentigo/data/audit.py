@@ -116,7 +116,7 @@ def audit_data(
 
     Args:
         split: of the table's images; leaks and test scores are of it.
-        split_name: what a reader calls it.
+        split_name: what a reader calls it; empty: "given".
         against: another data set, whose copies among ours are looked for.
         seed: of the probes' folds and permutations.
         bar: shows progress: a text and a total to a context that takes the number done.
@@ -141,7 +141,7 @@ def audit_data(
         data=table.name,
         n_images=len(table),
         counts={name: int((table.labels == label).sum()) for label, name in enumerate(LABEL_NAMES)},
-        split=split_name if split is not None else "",
+        split="" if split is None else split_name or "given",
         n_test=0 if split is None else len(split.indices(table, "test")),
         files=files,
         exact_groups=_named(pack, copies.exact),

@@ -20,6 +20,7 @@ from lentigo.files import read_json, write_json
 
 # What a network sees too, without a look at the lesion. A column of the table is no rival: no network reads it.
 PIXEL_PROBES = ("frame", "corners", "dark_corners", "outside_mask")
+_IN_A_SENTENCE = {"outside_mask": "skin beside the lesion"}  # where the title in small letters does not do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,9 @@ def best_shortcut(probes: Mapping[str, Mapping[str, Any]]) -> Shortcut | None:
     """The pixel probe without a look at the lesion that scores best on the test images, or out of folds without any."""
     found = [_shortcut(probes[name]) for name in PIXEL_PROBES if name in probes]
     scored = [shortcut for shortcut in found if not math.isnan(shortcut.auc.value)]
-    return max(scored, key=lambda shortcut: shortcut.auc.value) if scored else None
+    # Scores out of folds are of other images than the test's, so they do not compete with scores on these.
+    rivals = [shortcut for shortcut in scored if shortcut.fitted] or scored
+    return max(rivals, key=lambda shortcut: shortcut.auc.value) if rivals else None
 
 
 def lines_beside(metrics: Mapping[str, Any], probes: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -103,7 +106,7 @@ def shortcut_line(shortcut: Shortcut) -> str:
 
 def what_follows(score: Interval, shortcut: Shortcut) -> str:
     """A sentence for a clinician on a network's AUC and the best shortcut's on the same images."""
-    name = shortcut.title.lower()
+    name = _IN_A_SENTENCE.get(shortcut.name, shortcut.title.lower())
     if not shortcut.called:
         return (
             f"No probe without a look at the lesion tells the label beyond doubt; the best of them, {name}, "

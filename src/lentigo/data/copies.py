@@ -96,7 +96,8 @@ def _kept(path: Path, pack: ImagePack) -> Copies | None:
         about = read_json(path)
         near = tuple(Twins(**pair) for pair in about["near"])
         exact = tuple(tuple(int(index) for index in group) for group in about["exact"])
-        inside = all(0 <= index < len(pack) for pair in near for index in (pair.one, pair.other))
+        groups = [*exact, *((pair.one, pair.other) for pair in near)]
+        inside = all(0 <= index < len(pack) for group in groups for index in group)
         if about["version"] != VERSION or not inside:
             return None
         return Copies(ids=pack.ids, exact=exact, near=near)

@@ -12,10 +12,10 @@ from lentigo.data.shortcuts import Probe
 SEVERITIES = ("serious", "warning", "note")
 STRONG = 0.65  # the lower bound of a shortcut's AUC above which any score on the data is in doubt
 _FILES = {
-    "wrong_suffix": "have a name that claims another format than they are in",
+    "wrong_suffix": "have a name that claims another format than the file's",
     "odd_size": "have an unusual size or shape",
     "odd_mode": "are not stored as 8-bit RGB",
-    "orientation": "are stored turned or mirrored, with a note to turn them back (EXIF orientation)",
+    "orientation": "are stored turned or mirrored, with a note to undo it (EXIF orientation)",
     "blank": "are of one colour all over",
 }
 _BELONG = {
@@ -141,7 +141,7 @@ def _conflicts(audit: Audit) -> Iterator[Finding]:
         groups = [conflict for conflict in audit.label_conflicts if conflict.kind == kind]
         if groups:
             many = f"{len(groups)} groups of images are" if len(groups) > 1 else "1 group of images is"
-            first = " and ".join(groups[0].images[:2])
+            first = " and ".join(groups[0].images[groups[0].labels.index(label)] for label in (0, 1))
             text = f"Labels. {many} of {words} and called both benign and malignant, first {first}."
             yield Finding(severity="serious", kind="label", text=text)
 
@@ -165,8 +165,8 @@ def _copies(audit: Audit) -> Iterator[Finding]:
     if exact or near:
         text = (
             f"Copies. {_images(exact, 'image')} {'repeats' if exact == 1 else 'repeat'} the pixels of another one; "
-            f"{_images(near, 'image')} {'stands' if near == 1 else 'stand'} in {len(audit.near_groups)} groups of near "
-            "copies (encoded anew, cut, turned, or photographed a second time)."
+            f"{_images(near, 'image')} stand in {_images(len(audit.near_groups), 'group')} of near copies (encoded "
+            "anew, cut, turned, or photographed a second time)."
         )
         yield Finding(severity="note", kind="copy", text=text)
 
@@ -178,12 +178,13 @@ def _against(audit: Audit) -> Iterator[Finding]:
     if not other.shared:
         yield Finding(severity="note", kind="against", text=f"Other data. No image is also in {other.data}.")
         return
+    one = other.shared == 1
     text = (
         f"Other data. {_images(other.shared, 'image')} of {audit.n_images:,} {_be(other.shared)} also in {other.data}"
     )
     if other.conflicts:
-        text += f", {other.conflicts} of them with another label there"
-    text += ": whoever trains on one and tests on the other must leave them out."
+        text += f", {'' if one else f'{other.conflicts:,} of them '}with another label there"
+    text += f": whoever trains on one and tests on the other must leave {'it' if one else 'them'} out."
     yield Finding(severity="warning", kind="against", text=text)
 
 

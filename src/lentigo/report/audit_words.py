@@ -97,9 +97,9 @@ def sources_text(audit: Audit) -> str:
         text = "Every source holds both classes."
     else:
         text = (
-            f"Only {_listed(both)} {'holds' if len(both) == 1 else 'hold'} both classes: a score is about moles where "
+            f"Only {_listed(both)} {'holds' if len(both) == 1 else 'hold'} both classes: a score within "
+            f"{'it' if len(both) == 1 else 'one of them'} can be about moles, one across sources cannot."
         )
-        text += "it is taken within one of these, not across."
     return text + _source_alone(audit)
 
 
@@ -132,8 +132,8 @@ def limits(audit: Audit) -> list[tuple[str, str]]:
         ),
         (
             "Other places",
-            "AUCs and intervals hold for images of this kind. Whether these images are like those of your clinic, on "
-            "all skin tones and ages, is not asked.",
+            "AUCs and intervals hold for images of this kind. Whether these are like the images of your clinic, and "
+            "show all skin tones and ages, is not asked.",
         ),
         ("A clean bill", "That nothing was found does not show that nothing is there."),
     ]

@@ -25,7 +25,7 @@ from lentigo.report.content import Photo
 
 IMAGES_A_CLASS = 4
 OUT_OF_VIEW = 150  # grey, which is neither the page's light nor its dark ground
-_PATCH_PX = 192
+_PATCH_PX = 8 * THUMBNAIL_PX
 _PERCENT = ", ".join(f"{100 * quantile:g}" for quantile in QUANTILES)
 # What a probe makes of what it sees, by name of the view.
 TAKEN = {
