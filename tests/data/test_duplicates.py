@@ -204,6 +204,13 @@ def test_two_searches_are_equal(few_pack: ImagePack) -> None:
     assert numbers(near_twins(few_pack)) == FEW_PAIRS
 
 
+def test_what_is_less_alike_is_left_out(few_pack: ImagePack, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = near_twins(few_pack)
+    middle = sorted(pair.likeness for pair in pairs)[3]
+    monkeypatch.setattr(duplicates, "ALIKE", middle - 0.0006)  # likeness is told to three places
+    assert near_twins(few_pack) == tuple(pair for pair in pairs if pair.likeness >= middle) != pairs
+
+
 @pytest.mark.parametrize("cores", [1, 7, None])
 def test_the_number_of_threads_does_not_matter(
     few_pack: ImagePack, monkeypatch: pytest.MonkeyPatch, cores: int | None

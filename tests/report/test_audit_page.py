@@ -415,8 +415,14 @@ def test_the_page_fits_a_phone_and_asks_for_nothing(pages: dict[str, str], made_
         pytest.skip(f"no {CHROMIUM}; install Debian's chromium to see the page in a browser")
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is in the dev extra")
     long_name = "one_very_long_name_without_any_place_to_break_it" * 3
+    twice = (long_name, long_name)
+    pairs = ((*twice, 0.5, "in place"), ("train/malignant/0001.jpg", "images/0001.jpg", 0.5, "in place"))
     wide = replace(
-        made_up, data=long_name, split=long_name, leaks=(replace(made_up.leaks[1], images=(long_name,) * 2),)
+        made_up,
+        data=long_name,
+        split=long_name,
+        leaks=(replace(made_up.leaks[1], images=twice),),
+        against=Against(data=long_name, n_images=9, shared=2, conflicts=0, pairs=pairs),
     )
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
@@ -432,6 +438,8 @@ def test_the_page_fits_a_phone_and_asks_for_nothing(pages: dict[str, str], made_
                 tab.on("request", lambda request, found=requests: found.append(request.url))
                 tab.goto(path.as_uri())
                 assert tab.evaluate("document.scrollingElement.scrollWidth") <= 390, kind
+                cells = "[...document.querySelectorAll('.groups td:not(.figure), .groups .id')].map(x => x.offsetWidth)"
+                assert min(tab.evaluate(cells), default=99) >= 99, kind  # no name is squeezed to a column of letters
                 assert messages == []
                 assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
                 tab.close()
