@@ -31,7 +31,7 @@ SEARCH_UNITS = 3  # of progress for each image: described, searched for, its pai
 _REACH = 14.0  # distance of points, in units of the spread of copies in one dimension
 # The tree looks at the dimensions that tell most, which takes a third of the time; all dimensions decide.
 _TREE_DIMENSIONS, _TREE_REACH, _NEIGHBOURS = 16, 10.0, 8
-_CLOSER_LOOKS = 6  # pairs an image is in at most, the closest, so that the work grows with the number of images
+_CLOSER_LOOKS = 6  # pairs that an image is the first of at most, so that the work grows with the number of images
 _COARSE_PX, _COARSE_STEPS, _COARSE_ALIKE = 48, 8, 0.36
 _FINE_PX, _FINE_STEPS = 160, 30
 _PIECE = 16
