@@ -180,13 +180,17 @@ def test_fingerprint_changes_with_labels_columns_split_and_pixels(found: Audit) 
     split = split_of(table)
     base = fingerprint(table, pack, split)
     assert fingerprint(table, pack, split) == base
-    for change in ({"label": 1 - table.rows[0].label}, {"source": "x"}, {"lesion": "x"}, {"mask": "x"}):
+    mask = str(table.rows[1].path)  # any file: its contents count
+    for change in ({"label": 1 - table.rows[0].label}, {"source": "x"}, {"lesion": "x"}, {"mask": mask}):
         rows = (replace(table.rows[0], **change), *table.rows[1:])
         assert fingerprint(replace(table, rows=rows), pack, split) != base, change
+    masks = (replace(table.rows[0], mask=str(table.rows[i].path)) for i in (1, 2))
+    one, other = (fingerprint(replace(table, rows=(row, *table.rows[1:])), pack, split) for row in masks)
+    assert one != other
     moved = Split(split.part | {table.ids[0]: "exclude"})
     assert len({base, fingerprint(table, pack, moved), fingerprint(table, pack, None)}) == 3
-    other = replace(pack, folder=pack.folder.with_name("0" * 64))
-    assert fingerprint(table, other, split) != base
+    repacked = replace(pack, folder=pack.folder.with_name("0" * 64))
+    assert fingerprint(table, repacked, split) != base
 
 
 def test_a_second_audit_from_an_empty_cache_says_the_same(found: Audit, faulty: Path, tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from lentigo.data.pack import ImagePack, ReadablePack, pack_readable
 from lentigo.data.shortcuts import Probe, run_probes
 from lentigo.data.split import Split, groups_of, straddling
 from lentigo.data.table import LABEL_NAMES, ImageRow, ImageTable
-from lentigo.files import write_json
+from lentigo.files import sha256_of, write_json
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,13 +200,22 @@ def to_dict(audit: Audit) -> dict[str, Any]:
 
 
 def fingerprint(table: ImageTable, pack: ImagePack, split: Split | None) -> str:
-    """SHA-256 of all that an audit depends on: pixels, the table's columns, the split, and the audit's own version."""
+    """SHA-256 of all that an audit depends on: pixels, masks, columns, the split, the audit's version."""
     names = [item.name for item in fields(ImageRow) if item.name not in ("path", "mask")]
     lines = [f"audit {VERSION} {pack.key}"]
     for row in table.rows:
         part = "" if split is None else split.part[row.id]
-        lines.append("\t".join([part, str(bool(row.mask)), *(str(getattr(row, name)) for name in names)]))
+        mask = _mask_digest(row.mask)
+        lines.append("\t".join([part, mask, *(str(getattr(row, name)) for name in names)]))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _mask_digest(path: str) -> str:
+    """SHA-256 of a mask file; empty without a mask or where it cannot be read."""
+    try:
+        return sha256_of(Path(path)) if path else ""
+    except OSError:
+        return ""
 
 
 def _of_readable(facts: Sequence[FileFacts], seen: ImageTable) -> list[FileFacts]:
