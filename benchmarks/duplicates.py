@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from transformations import TRANSFORMATIONS, Transformation
 
-from lentigo.data.duplicates import Twins, exact_groups, near_twins, twins_between
+from lentigo.data.duplicates import Twins, exact_groups, near_twins
 from lentigo.data.groups import joined
 from lentigo.data.pack import ImagePack, pack_images
 from lentigo.data.synthetic import write_dataset
@@ -53,9 +54,10 @@ def main() -> None:
         results: dict[str, list[int]] = {t.name: [0, 0, 0] for t in TRANSFORMATIONS}  # found, copies, other pairs
         for number, copies in enumerate(searches(len(table), count, options)):
             folder = place / f"copies{number}"
-            found = twins_between(pack, packed(copies, table, folder, np.random.default_rng((options.seed, number))))
-            tally(found, copies, groups, results)
-            print(f"search {number + 1} done", file=sys.stderr)
+            hidden = hide(copies, table, folder, np.random.default_rng((options.seed, number)))
+            tally(near_twins(hidden), copies, len(table), groups, results)
+            shutil.rmtree(folder)
+            print(f"search {number + 1} done", file=sys.stderr, flush=True)
     report(results, pairs)
 
 
@@ -107,28 +109,38 @@ def searches(images: int, count: int, options: argparse.Namespace) -> Iterator[l
         yield [Copy(order[t * count + n], by) for t, by in enumerate(TRANSFORMATIONS) for n in range(count)]
 
 
-def packed(copies: list[Copy], table: ImageTable, folder: Path, rng: np.random.Generator) -> ImagePack:
-    """Write the copies as files of their own shape, and pack those as any data set is."""
+def hide(copies: list[Copy], table: ImageTable, folder: Path, rng: np.random.Generator) -> ImagePack:
+    """Write the copies as files of their own shape, and pack them behind all images of the data set."""
     folder.mkdir()
-    rows = []
+    rows = list(table.rows)
     for number, copy in enumerate(copies):
         path = folder / f"{number:05}.jpg"
         copy.by.save(read_image(table.rows[copy.original].path), path, rng)
-        rows.append(ImageRow(id=path.name, path=path, label=0))
+        rows.append(ImageRow(id=f"copies/{path.name}", path=path, label=0))
     return pack_images(ImageTable(root=folder, rows=tuple(rows)), image_px=IMAGE_PX, cache=folder)
 
 
-def tally(found: tuple[Twins, ...], copies: list[Copy], first: list[int], results: dict[str, list[int]]) -> None:
-    """Count copies paired with their original, and pairs of a copy with an image that is no relative of that."""
-    right = {pair.other for pair in found if pair.one == copies[pair.other].original}
+def tally(
+    found: tuple[Twins, ...], copies: list[Copy], images: int, first: list[int], results: dict[str, list[int]]
+) -> None:
+    """Count copies paired with their original, and pairs of a copy with an image that is no relative of that.
+
+    An original whose pixels another image has too is searched for under the first of them, so a relative counts.
+    """
+    right = set()
+    for pair in found:
+        if pair.other < images:
+            continue  # two images of the data set
+        copy = copies[pair.other - images]
+        other = pair.one if pair.one < images else copies[pair.one - images].original
+        if first[other] == first[copy.original]:
+            right |= {index - images for index in (pair.one, pair.other) if pair.one < images and index >= images}
+        else:
+            results[copy.by.name][2] += 1
+            print(f"- look at {copy.original} and {other}: {copy.by.name}, likeness {pair.likeness}")
     for number, copy in enumerate(copies):
         results[copy.by.name][0] += number in right
         results[copy.by.name][1] += 1
-    for pair in found:
-        copy = copies[pair.other]
-        if first[pair.one] != first[copy.original]:
-            results[copy.by.name][2] += 1
-            print(f"- look at {copy.original} and {pair.one}: {copy.by.name}, likeness {pair.likeness}")
 
 
 def report(results: dict[str, list[int]], pairs: tuple[Twins, ...]) -> None:

@@ -229,7 +229,11 @@ def test_readable_images_of_one_class_are_probed_for_nothing(tmp_path: Path) -> 
     assert audit.counts == {"benign": 8, "malignant": 8}
     assert all(probe.not_run and not probe.called for probe in audit.probes)
     assert (audit.split, audit.n_test, audit.leaks) == ("", 0, ())
-    assert verdict_on(audit).level == "warning"
+    verdict = verdict_on(audit)
+    assert (verdict.level, verdict.sentence) == (
+        "serious", "Too few images can be read to say anything of a score on these data."
+    )  # fmt: skip
+    assert "Shortcuts. Nothing could be probed: " in verdict.findings[1].text
 
 
 # ---------------------------------------------------------------- leaks, labels and sources by hand
@@ -283,7 +287,7 @@ def test_sources_by_hand() -> None:
     counts = [
         (s.name, s.benign, s.malignant, s.test_benign, s.test_malignant, s.has_both) for s in _sources(table, split)
     ]
-    assert counts == [("", 1, 1, 0, 1, True), ("a", 1, 0, 1, 0, False), ("b", 1, 2, 0, 0, True)]
+    assert counts == [("", 1, 1, 0, 1, True), ("a", 1, 0, 1, 0, False), ("b", 1, 1, 0, 0, True)]  # excluded ones apart
     assert [s.test_benign + s.test_malignant for s in _sources(table, None)] == [0, 0, 0]
     assert _sources(marked("tT", "01")[0], None) == ()
     only_train = marked("ttt", "011", source="aab")
@@ -390,7 +394,8 @@ def test_a_clean_data_set_gets_no_finding(found: Audit) -> None:
                       SourceCount(name="b", benign=3, malignant=4, test_benign=1, test_malignant=1)),
           "source_accuracy": 0.9},
          ("warning", "Sources. a holds one class only; knowing the source alone is right in 0.900 of the cases on the "
-          "test images: only a score within b can be about moles.")),
+          "test images: a score across sources is a score on sources, and only within b can it be about moles, where "
+          "it is clearly above the probes'.")),
     ],
 )  # fmt: skip
 def test_each_finding_in_words(found: Audit, change: dict[str, object], finding: tuple[str, str]) -> None:

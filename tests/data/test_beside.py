@@ -50,8 +50,9 @@ def test_lines_of_a_network_that_a_frame_equals() -> None:
         "within a: AUC 0.600 (0.500 to 0.700), accuracy 0.550 on 80 images, 20 malignant",
         "beside it: Frame, without a look at the lesion: AUC 0.960 (0.940 to 0.980) on the same images, "
         "0.700 (0.600 to 0.800) within a",
-        "The label can be told about as well from the frame alone, without looking at the mole: this score is no "
-        "evidence that the network recognises a malignant one.",
+        "The label can be told about as well from the frame alone, with next to nothing of the mole in view: this "
+        "score is no evidence that the network recognises a malignant one. Within a, where both classes come from one "
+        "archive, the network reaches 0.600 and the frame 0.700: no clear difference.",
     ]
     assert lines_beside(metrics | {"within_sources": {}}, {}) == []
 
@@ -64,7 +65,8 @@ def test_what_follows_is_never_that_a_network_sees_the_mole() -> None:
     score = Interval(0.9, 0.88, 0.92)
     assert what_follows(score, weaker).startswith("The score is above that of the frame alone (0.700), but how much")
     assert what_follows(score, none) == (
-        "No probe without a look at the lesion tells the label beyond doubt; the best of them, frame, reaches 0.550."
+        "No probe of the picture around the lesion tells the label beyond doubt; the best of them, frame, "
+        "reaches 0.550."
     )
 
 
@@ -81,7 +83,8 @@ def test_probes_are_kept_by_their_fingerprint(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(beside, "run_probes", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
     assert probes_beside(tmp_path / "run", table, pack, split) == first
     written = read_json(tmp_path / "run" / "shortcuts.json")
-    write_json(tmp_path / "audit.json", written)
+    assert written["fingerprint"] == f"light {beside.fingerprint(table, pack, split)}"
+    write_json(tmp_path / "audit.json", written | {"fingerprint": written["fingerprint"].removeprefix("light ")})
     assert probes_beside(tmp_path / "other", table, pack, split, audit=tmp_path / "audit.json") == first
     assert not (tmp_path / "other").exists()
     assert not calls
@@ -100,11 +103,12 @@ def test_the_skin_beside_the_lesion_has_a_name_that_reads_on() -> None:
     skin = best_shortcut({"outside_mask": probe("outside_mask", 0.9, 0.9, title="Beside the lesion")})
     assert skin is not None
     assert what_follows(Interval(0.9, 0.9, 0.9), skin).startswith(
-        "The label can be told about as well from the skin beside the lesion alone, without looking at the mole:"
+        "The label can be told about as well from the skin beside the lesion alone, with next to nothing of the "
+        "mole in view:"
     )
     assert what_follows(Interval(0.95, 0.91, 0.97), skin) == (
         "The score is above that of the skin beside the lesion alone (0.900), but how much of it the network takes "
-        "from there is not known: only a score within one source speaks about moles."
+        "from there is not known."
     )
 
 
@@ -129,6 +133,23 @@ def test_kept_probes_of_other_images_or_damaged_are_made_again(
     assert probes_beside(tmp_path / "run", table, pack, None, audit=tmp_path / "audit.json") == {}
     assert calls == [1]
     assert read_json(tmp_path / "run" / "shortcuts.json") == {
-        "fingerprint": beside.fingerprint(table, pack, None), "probes": {}
+        "fingerprint": f"light {beside.fingerprint(table, pack, None)}", "probes": {}
     }  # fmt: skip
     assert (tmp_path / "audit.json").read_text() == content
+
+
+def test_a_called_probe_stands_before_one_that_chance_lifted_above_it() -> None:
+    probes = {"frame": probe("frame", 0.6, 0.598), "corners": probe("corners", 0.6, 0.6, called=False)}
+    best = best_shortcut(probes)
+    assert best is not None
+    assert best.name == "frame"
+
+
+def test_within_a_source_only_a_clear_difference_counts() -> None:
+    frame = best_shortcut({"frame": probe("frame", 0.9, 0.7, within={"a": {"auc": 0.7, "low": 0.6, "high": 0.8}})})
+    assert frame is not None
+    score = Interval(0.9, 0.88, 0.92)
+    clear = what_follows(score, frame, within={"a": Interval(0.9, 0.81, 0.95), "b": Interval(0.9, 0.8, 0.95)})
+    assert clear.endswith("the network reaches 0.900 and the frame 0.700: more than chance explains.")
+    assert "Within b" not in clear
+    assert what_follows(score, frame, within={"a": Interval(0.9, 0.8, 0.95)}).endswith("no clear difference.")

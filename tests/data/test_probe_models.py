@@ -61,10 +61,10 @@ def test_folds_by_hand() -> None:
 def test_folds_that_cannot_be_say_why() -> None:
     one_patient = deal_folds(np.array([1, 1, 0, 0]), np.array([5, 5, 1, 2]), 0)
     assert one_patient == (
-        "2 groups of like images hold benign and 1 malignant ones; at least 2 of either are needed, "
+        "groups of like images with benign ones: 2, with malignant ones: 1; at least 2 of either are needed, "
         "to learn from one and score the other"
     )
-    assert "hold benign and 0 malignant" in str(deal_folds(np.zeros(4, dtype=np.int64), np.arange(4), 0))
+    assert "with malignant ones: 0; at least 2" in str(deal_folds(np.zeros(4, dtype=np.int64), np.arange(4), 0))
 
 
 def test_a_huge_group_of_both_classes_is_one_fold() -> None:

@@ -91,7 +91,21 @@ def test_a_called_probe(audit: Make, given: dict[str, Any], severity: str) -> No
 
 def test_a_probe_that_is_not_called_is_no_finding(audit: Make) -> None:
     not_run = probe("corners", low=math.nan, called=False, not_run="no mask")
-    assert verdict_on(audit(probes=(probe(called=False), not_run))).findings == ()
+    assert verdict_on(audit(probes=(probe(called=False, low=0.54), not_run))).findings == ()
+
+
+def test_a_probe_that_may_be_a_shortcut_is_a_warning(audit: Make) -> None:
+    assert found(verdict_on(audit(probes=(probe(called=False, low=0.56),)))) == [
+        ("warning", "shortcut", "Frame. What frame tells.")
+    ]
+
+
+def test_an_audit_that_could_not_probe_says_so(audit: Make) -> None:
+    verdict = verdict_on(audit(probes=(probe(low=math.nan, called=False, not_run="there are two images"),)))
+    assert found(verdict) == [("warning", "unprobed", "Shortcuts. Nothing could be probed: there are two images.")]
+    assert verdict.sentence == (
+        "No shortcut could be looked for, so this audit cannot say what a score on these data is worth."
+    )
 
 
 MANY_LEAKS = (leak("test", "train"), leak("test", "test", "validation", "train"), leak("train", "validation"))
@@ -227,7 +241,8 @@ def test_other_data(audit: Make, shared: int, conflicts: int, severity: str, exp
         (
             (source("a", 9, 0), source("b", 3, 4), source("c", 0, 5), source("d", 1, 1)), 0.9157, "folders",
             "a, c hold one class only; knowing the source alone is right in 0.916 of the cases on the test images: "
-            "only a score within b or d can be about moles.",
+            "a score across sources is a score on sources, and only within b or d can it be about moles, where it is "
+            "clearly above the probes'.",
         ),
         (
             (source("a", 9, 0), source("b", 0, 4)), 1.0, "",
@@ -236,7 +251,8 @@ def test_other_data(audit: Make, shared: int, conflicts: int, severity: str, exp
         ),
         (
             (source("", 9, 0), source("b", 3, 4)), math.nan, "folders",
-            "unknown holds one class only: only a score within b can be about moles.",
+            "unknown holds one class only: a score across sources is a score on sources, and only within b can it be "
+            "about moles, where it is clearly above the probes'.",
         ),
     ],
 )  # fmt: skip
@@ -286,8 +302,8 @@ def test_every_text_is_a_plain_sentence_or_two(audit: Make) -> None:
     [
         (
             (), "serious",
-            "A score on these data is no evidence about moles by itself: an AUC of 0.85 can be had without looking at "
-            "one (frame).",
+            "A score on these data is no evidence about moles by itself: an AUC of 0.85 can be had without one in "
+            "view (frame).",
         ),
         (
             ("probes",), "serious",
@@ -314,17 +330,15 @@ def test_one_sentence_for_all(audit: Make, left_out: tuple[str, ...], level: str
 
 
 def test_the_sentence_names_the_surest_shortcut(audit: Make) -> None:
-    """By the lower bound, and none that sees the lesion or is not called."""
+    """By the lower bound; none that sees the lesion, is not called, or may belong to the disease, as the body site."""
     probes = (
         probe("frame", low=0.7),
         probe("site", low=0.8, title="Body site"),
-        probe("source", low=0.78, auc=0.99),
+        probe("source", low=0.68, auc=0.99),
         probe("thumbnail", low=0.97, sees_lesion=True),
         probe("corners", low=0.97, called=False),
     )
-    assert verdict_on(audit(probes=probes)).sentence.endswith(
-        "AUC of 0.85 can be had without looking at one (body site)."
-    )
+    assert verdict_on(audit(probes=probes)).sentence.endswith("AUC of 0.75 can be had without one in view (frame).")
 
 
 def test_verdict_as_json(audit: Make, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import typer
 from lentigo import __version__
 from lentigo.cli.options import (
     NOTICE,
+    AuditProtocolOpt,
     CacheOpt,
     DataArg,
     PositiveOpt,
@@ -19,6 +20,7 @@ from lentigo.cli.options import (
     default_protocol,
     table_of,
 )
+from lentigo.errors import ConfigError
 from lentigo.terminal import Display, say, say_verdict
 
 app = typer.Typer()
@@ -35,7 +37,7 @@ def audit(
     against: Annotated[
         Path | None, typer.Option(help="Other data, whose copies among these images are looked for.")
     ] = None,
-    protocol: ProtocolOpt = None,
+    protocol: AuditProtocolOpt = None,
     split: SplitOpt = None,
     seed: SeedOpt = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when something serious was found.")] = False,
@@ -43,6 +45,8 @@ def audit(
     cache: CacheOpt = None,
 ) -> None:
     """Say what would make a score on a data set worthless: broken files, copies, leaks, two labels, shortcuts."""
+    if split is not None and protocol is not None:
+        raise ConfigError("--split and --protocol both say how images are dealt out; give one of them")
     table = table_of(data, positive)
     other = None if against is None else table_of(against, positive)
     from lentigo.config import Experiment

@@ -34,13 +34,19 @@ OtherDataOpt = Annotated[Path | None, typer.Option("--data", help="Images to use
 PositiveOpt = Annotated[
     list[str] | None, typer.Option("--positive", help="A label that means malignant, all others benign; repeatable.")
 ]
+_PROTOCOL_HELP = (
+    "How images are dealt out: folders, stratified, grouped, paper, paper-grouped, hold-out-source=NAME or "
+    "within-source=NAME; default: the data's own folders, or "
+)
+AuditProtocolOpt = Annotated[
+    str | None, typer.Option("--protocol", callback=_protocol, metavar="PROTOCOL", help=_PROTOCOL_HELP + "no split.")
+]
 ProtocolOpt = Annotated[
     str | None,
     typer.Option(
         callback=_protocol,
         metavar="PROTOCOL",
-        help="How images are dealt out: folders, stratified, grouped, paper, paper-grouped, hold-out-source=NAME or "
-        "within-source=NAME; default: the data's own folders, or stratified where there are none.",
+        help=_PROTOCOL_HELP + "stratified where there are none.",
     ),
 ]
 SplitOpt = Annotated[Path | None, typer.Option(help="A split.csv to use as it is.")]

@@ -6,6 +6,7 @@ on disk `audit.json`. No network is trained, and nothing of the data is changed.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -85,7 +86,7 @@ class Audit:
     n_test: int
     files: tuple[FileFinding, ...]
     exact_groups: tuple[tuple[str, ...], ...]
-    byte_groups: int  # of the exact groups, those of files identical to the byte
+    byte_groups: int  # groups of files that are identical to the byte
     near_groups: tuple[tuple[str, ...], ...]
     near_pairs: tuple[Twins, ...]  # by position among the readable images
     leaks: tuple[Leak, ...]
@@ -228,7 +229,9 @@ def _named(pack: ImagePack, groups: Sequence[Sequence[int]]) -> tuple[tuple[str,
 
 
 def _byte_groups(copies: Copies, sha256: dict[str, str]) -> int:
-    return sum(len({sha256[copies.ids[index]] for index in group}) == 1 for group in copies.exact)
+    """Files of one content have one set of pixels: how many contents stand twice or more."""
+    counts = Counter(sha256[copies.ids[index]] for group in copies.exact for index in group)
+    return sum(count > 1 for count in counts.values())
 
 
 def _leaks(seen: ImageTable, copies: Copies, split: Split | None) -> tuple[Leak, ...]:
@@ -266,11 +269,11 @@ def _kinds_of_groups(seen: ImageTable, copies: Copies) -> list[tuple[str, list[l
 
 
 def _sources(table: ImageTable, split: Split | None) -> tuple[SourceCount, ...]:
-    names = table.column("source")
-    if not any(names):
+    used = [row for row in table.rows if split is None or split.part[row.id] != "exclude"]
+    if not any(row.source for row in used):
         return ()
-    counts: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in sorted(set(names))}
-    for row in table.rows:
+    counts: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in sorted({row.source for row in used})}
+    for row in used:
         counts[row.source][row.label] += 1
         if split is not None and split.part[row.id] == "test":
             counts[row.source][2 + row.label] += 1

@@ -54,14 +54,15 @@ def probes_beside(
     Raises: DataError: the pack is damaged, or the disk refuses.
     """
     wanted = fingerprint(table, pack, split)
-    for path in (folder / "shortcuts.json", *([audit] if audit else [])):
-        if (kept := _kept(path, wanted)) is not None:
+    light = f"light {wanted}"  # without the files' facts, and with the groups of lesions and patients alone
+    for path, name in ((folder / "shortcuts.json", light), *([(audit, wanted)] if audit else [])):
+        if (kept := _kept(path, name)) is not None:
             if progress:
                 progress(len(table))
             return kept
     found = run_probes(table, pack, groups=groups_of(table), split=split, progress=progress)
-    write_json(folder / "shortcuts.json", {"fingerprint": wanted, "probes": {p.name: p.to_dict() for p in found}})
-    kept = _kept(folder / "shortcuts.json", wanted)
+    write_json(folder / "shortcuts.json", {"fingerprint": light, "probes": {p.name: p.to_dict() for p in found}})
+    kept = _kept(folder / "shortcuts.json", light)
     return kept if kept is not None else {}
 
 
@@ -71,6 +72,7 @@ def best_shortcut(probes: Mapping[str, Mapping[str, Any]]) -> Shortcut | None:
     scored = [shortcut for shortcut in found if not math.isnan(shortcut.auc.value)]
     # Scores out of folds are of other images than the test's, so they do not compete with scores on these.
     rivals = [shortcut for shortcut in scored if shortcut.fitted] or scored
+    rivals = [shortcut for shortcut in rivals if shortcut.called] or rivals  # chance may lift another one above it
     return max(rivals, key=lambda shortcut: shortcut.auc.value) if rivals else None
 
 
@@ -91,7 +93,8 @@ def lines_beside(metrics: Mapping[str, Any], probes: Mapping[str, Mapping[str, A
         lines.append(f"beside it: {shortcut_line(shortcut)}")
     if metrics["auc"] is not None and shortcut is not None:
         score = Interval(metrics["auc"], _number(metrics["auc_low"]), _number(metrics["auc_high"]))
-        lines.append(what_follows(score, shortcut))
+        within = {source: _interval(values, "") for source, values in metrics["within_sources"].items()}
+        lines.append(what_follows(score, shortcut, within=within))
     return lines
 
 
@@ -104,22 +107,46 @@ def shortcut_line(shortcut: Shortcut) -> str:
     return text
 
 
-def what_follows(score: Interval, shortcut: Shortcut) -> str:
-    """A sentence for a clinician on a network's AUC and the best shortcut's on the same images."""
-    name = _IN_A_SENTENCE.get(shortcut.name, shortcut.title.lower())
+def what_follows(score: Interval, shortcut: Shortcut, *, within: Mapping[str, Interval] | None = None) -> str:
+    """What a clinician may conclude from a network's AUC and the best shortcut's on the same images.
+
+    Args:
+        within: the network's AUC by source.
+    """
+    return _over_all(score, shortcut) + "".join(
+        _inside(source, auc, shortcut) for source, auc in (within or {}).items() if source in shortcut.within
+    )
+
+
+def _inside(source: str, auc: Interval, shortcut: Shortcut) -> str:
+    """The same within one source, where the archive tells nothing."""
+    probe = shortcut.within[source]
+    clear = "more than chance explains" if auc.low > probe.high else "no clear difference"
+    return (
+        f" Within {source}, where both classes come from one archive, the network reaches {auc.value:.3f} and the "
+        f"{_in_a_sentence(shortcut)} {probe.value:.3f}: {clear}."
+    )
+
+
+def _in_a_sentence(shortcut: Shortcut) -> str:
+    return _IN_A_SENTENCE.get(shortcut.name, shortcut.title.lower())
+
+
+def _over_all(score: Interval, shortcut: Shortcut) -> str:
+    name = _in_a_sentence(shortcut)
     if not shortcut.called:
         return (
-            f"No probe without a look at the lesion tells the label beyond doubt; the best of them, {name}, "
+            f"No probe of the picture around the lesion tells the label beyond doubt; the best of them, {name}, "
             f"reaches {shortcut.auc.value:.3f}."
         )
     if shortcut.auc.value >= score.low:
         return (
-            f"The label can be told about as well from the {name} alone, without looking at the mole: this score is no "
-            "evidence that the network recognises a malignant one."
+            f"The label can be told about as well from the {name} alone, with next to nothing of the mole in view: "
+            "this score is no evidence that the network recognises a malignant one."
         )
     return (
         f"The score is above that of the {name} alone ({shortcut.auc.value:.3f}), but how much of it the network takes "
-        "from there is not known: only a score within one source speaks about moles."
+        "from there is not known."
     )
 
 

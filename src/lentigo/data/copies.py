@@ -14,6 +14,7 @@ from typing import TypeAlias
 from lentigo.config import SplitConfig
 from lentigo.data.duplicates import SEARCH_UNITS, VERSION, Twins, exact_groups, near_twins
 from lentigo.data.groups import joined
+from lentigo.data.inspection import blank_images
 from lentigo.data.pack import ImagePack, default_cache, pack_readable
 from lentigo.data.split import Split, make_split, uses_twins
 from lentigo.data.table import ImageTable
@@ -62,8 +63,14 @@ def find_copies(pack: ImagePack, *, cache: Path | None = None, progress: Callabl
         if progress:
             progress(SEARCH_UNITS * len(pack))
         return kept
-    exact = tuple(tuple(group) for group in exact_groups(pack))
-    copies = Copies(ids=pack.ids, exact=exact, near=near_twins(pack, progress=progress))
+    blank = set(blank_images(pack))  # all alike, and photographs of nothing: no copies
+
+    def shown(index: int) -> bool:
+        return pack.ids[index] not in blank
+
+    exact = tuple(tuple(group) for group in exact_groups(pack) if shown(group[0]))
+    found = near_twins(pack, progress=progress)
+    copies = Copies(ids=pack.ids, exact=exact, near=tuple(p for p in found if shown(p.one) and shown(p.other)))
     write_json(path, {"version": VERSION, "exact": exact, "near": [asdict(pair) for pair in copies.near]})
     return copies
 

@@ -25,7 +25,7 @@ from lentigo.data.alignment import Alignment, Closeup, align, align_closeups, cl
 from lentigo.data.descriptor import THUMBNAIL_PX, WINDOWS, Projection
 from lentigo.data.pack import ImagePack
 
-VERSION = 1
+VERSION = 2
 ALIKE = 0.4  # likeness from which two images are one photograph
 SEARCH_UNITS = 3  # of progress for each image: described, searched for, its pairs looked at
 _REACH = 14.0  # distance of points, in units of the spread of copies in one dimension

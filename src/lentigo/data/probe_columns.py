@@ -6,6 +6,7 @@ In: facts of the files, or the table's rows. Out: one `View` each. A missing val
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -60,12 +61,22 @@ def column_views(table: ImageTable, rows: Int64[np.ndarray, " image"]) -> tuple[
         cells = [getattr(table.rows[row], name).strip() for row in rows]
         if any(cells):
             features = _years(cells) if name == "age" else _levels([cell.casefold() for cell in cells])
-            views.append(_view(name, title, f"the column {name} alone", features=features))
+            given = np.array([bool(cell) for cell in cells])
+            seen = f"the column {name} alone{_how_often(given, table.labels[rows])}"
+            views.append(replace(_view(name, title, seen, features=features), given=given))
     masked = [bool(table.rows[row].mask) for row in rows]
     if any(masked) and not all(masked):
         given = np.array(masked, dtype=np.float32)[:, None]
         views.append(_view("mask_given", "Mask given", "whether a lesion mask is given", features=given))
     return tuple(views)
+
+
+def _how_often(given: Bool[np.ndarray, " image"], labels: Int64[np.ndarray, " image"]) -> str:
+    """In how many images of each class a value is given: where classes differ in that, it tells more than the value."""
+    if given.all() or np.unique(labels).size < 2:
+        return ""
+    benign, malignant = (100 * given[labels == label].mean() for label in (0, 1))
+    return f" (given for {benign:.0f} % of the benign and {malignant:.0f} % of the malignant images)"
 
 
 def _view(

@@ -32,7 +32,7 @@ def deal_folds(labels: Labels, groups: Int64[np.ndarray, " image"], seed: int) -
     in_groups = [np.unique(groups[labels == label]).size for label in (0, 1)]
     if min(in_groups) < 2:
         return (
-            f"{in_groups[0]} groups of like images hold benign and {in_groups[1]} malignant ones; "
+            f"groups of like images with benign ones: {in_groups[0]}, with malignant ones: {in_groups[1]}; "
             "at least 2 of either are needed, to learn from one and score the other"
         )
     total = np.bincount(labels, minlength=2).tolist()

@@ -55,6 +55,7 @@ class View:
     known: Bool[np.ndarray, " image"]
     not_run: str = ""  # why nothing can be seen; else empty
     lesion_share: float = math.nan  # of what is seen, in [0, 1]; NaN where no mask tells, or none is needed
+    given: Bool[np.ndarray, " image"] | None = None  # of a column: where the table holds a value; None: everywhere
 
 
 def missing_view(name: str, title: str, seen: str, *, sees_lesion: bool, n: int, not_run: str) -> View:

@@ -7,10 +7,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lentigo.data.audit import Audit, Leak
+from lentigo.data.beside import PIXEL_PROBES
+from lentigo.data.probe_words import MATTERS, NO_LESION
 from lentigo.data.shortcuts import Probe
+from lentigo.data.table import ImageRow
 
 SEVERITIES = ("serious", "warning", "note")
 STRONG = 0.65  # the lower bound of a shortcut's AUC above which any score on the data is in doubt
+# Probes that stand for what a network sees without the lesion, or for how the data were put together. The other columns
+# (age, sex, site) may well belong to the disease.
+DOUBT = (*PIXEL_PROBES, "file_header", "source")
 _FILES = {
     "wrong_suffix": "have a name that claims another format than the file's",
     "odd_size": "have an unusual size or shape",
@@ -59,31 +65,41 @@ def verdict_on(audit: Audit) -> Verdict:
 def _sentence(audit: Audit, level: str, found: list[Finding]) -> str:
     kinds = {finding.kind for finding in found if finding.severity == "serious"}
     if "shortcut" in kinds:
-        strongest = max((p for p in audit.probes if _is_shortcut(p)), key=lambda p: p.low)
+        strongest = max((p for p in audit.probes if _in_doubt(p)), key=lambda p: p.low)
+        looking = "with next to nothing of one in view" if strongest.lesion_share > NO_LESION else "without one in view"
         return (
             f"A score on these data is no evidence about moles by itself: an AUC of {strongest.auc:.2f} can be had "
-            f"without looking at one ({strongest.title.lower()})."
+            f"{looking} ({strongest.title.lower()})."
         )
+    if "file" in kinds:
+        return "Too few images can be read to say anything of a score on these data."
     if "leak" in kinds:
         return "A score on these data is too good by what the test images share with the training images."
-    if kinds:
-        return "A score on these data rests on labels that contradict each other."
-    if level == "warning":
-        return "Nothing was found that makes a score worthless; the warnings should be read first."
-    return (
-        "Nothing was found that would make a score on these data worthless. What was not looked for may still be there."
-    )
+    if level != "serious" and any(finding.kind == "unprobed" for finding in found):
+        return "No shortcut could be looked for, so this audit cannot say what a score on these data is worth."
+    return {
+        "serious": "A score on these data rests on labels that contradict each other.",
+        "warning": "Nothing was found that makes a score worthless; the warnings should be read first.",
+        "note": "Nothing was found that would make a score on these data worthless. What was not looked for may still "
+        "be there.",
+    }[level]
 
 
-def _is_shortcut(probe: Probe) -> bool:
-    return probe.called and not probe.sees_lesion
+def _in_doubt(probe: Probe) -> bool:
+    """Whether the probe alone puts any score in doubt."""
+    return probe.called and probe.name in DOUBT and probe.low > STRONG
 
 
 def _shortcuts(audit: Audit) -> Iterator[Finding]:
     for probe in audit.probes:
-        if probe.called:
-            severity = "note" if probe.sees_lesion else "serious" if probe.low > STRONG else "warning"
+        likely = probe.low > MATTERS and not probe.sees_lesion  # if not beyond doubt
+        if probe.called or likely:
+            severity = "note" if probe.sees_lesion else "serious" if _in_doubt(probe) else "warning"
             yield Finding(severity=severity, kind="shortcut", text=f"{probe.title}. {probe.meaning}")
+    around = [probe for probe in audit.probes if probe.name in PIXEL_PROBES]
+    if around and all(probe.not_run for probe in around):
+        text = f"Shortcuts. Nothing could be probed: {around[0].not_run}."
+        yield Finding(severity="warning", kind="unprobed", text=text)
 
 
 def _sources(audit: Audit) -> Iterator[Finding]:
@@ -96,7 +112,8 @@ def _sources(audit: Audit) -> Iterator[Finding]:
         where = "on the test images" if audit.split else "on all images"
         knows = f"; knowing the source alone is right in {alone} of the cases {where}" if alone else ""
         believe = (
-            f"only a score within {' or '.join(both)} can be about moles"
+            f"a score across sources is a score on sources, and only within {' or '.join(both)} can it be about moles, "
+            "where it is clearly above the probes'"
             if both
             else "no source holds both, so no score here can be about moles"
         )
@@ -111,6 +128,9 @@ def _sources(audit: Audit) -> Iterator[Finding]:
 def _leaks(audit: Audit) -> Iterator[Finding]:
     if not audit.split:
         text = "Leaks. No split was given and the data has none of its own, so nothing was compared across parts."
+        rows = audit.readable.table.rows
+        if any(sum(count > 1 for count in Counter(map(of, rows)).values()) for of in (_lesion, _patient)):
+            text += " Images share lesions or patients: deal them with --protocol grouped."
         yield Finding(severity="note", kind="leak", text=text)
     for kind, words in _BELONG.items():
         groups = [leak for leak in audit.leaks if leak.kind == kind]
@@ -126,6 +146,14 @@ def _leaks(audit: Audit) -> Iterator[Finding]:
                 count = sum(part == "validation" for leak in chosen for part in leak.parts)
                 text = f"{_images(count, 'validation image')} {_have(count)} {words} among the training images"
             yield Finding(severity=severity, kind="leak", text=f"Leaks. {text}.")
+
+
+def _lesion(row: ImageRow) -> str:
+    return row.lesion or row.id
+
+
+def _patient(row: ImageRow) -> str:
+    return row.patient or row.id
 
 
 def _test_leaks(leaks: list[Leak]) -> list[Leak]:
@@ -151,7 +179,9 @@ def _files(audit: Audit) -> Iterator[Finding]:
     first = {finding.kind: finding.id for finding in reversed(audit.files)}
     if count := counts["unreadable"]:
         text = f"Files. {_images(count, 'image')} cannot be read and took no part in what follows, first "
-        yield Finding(severity="warning", kind="file", text=text + f"{first['unreadable']}.")
+        one_class = len(set(audit.readable.table.labels.tolist())) < 2
+        severity = "serious" if one_class or 2 * count >= audit.n_images else "warning"
+        yield Finding(severity=severity, kind="file", text=text + f"{first['unreadable']}.")
     for kind, words in _FILES.items():
         if count := counts[kind]:
             verb = words if count > 1 else _singular(words)

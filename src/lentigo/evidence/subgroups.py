@@ -53,19 +53,25 @@ def group_score(
 
 
 def scores_by_group(
-    labels: Integer[np.ndarray, " image"], logits: Real[np.ndarray, " image"], names: Sequence[str]
+    labels: Integer[np.ndarray, " image"],
+    logits: Real[np.ndarray, " image"],
+    names: Sequence[str],
+    *,
+    groups: Sequence[int] | Int64[np.ndarray, " image"] | None = None,
 ) -> dict[str, GroupScore]:
     """The score within each name that holds both classes, in the order of the names; the empty name is no group.
 
     Args:
         names: one an image, for instance of its source.
+        groups: as in `group_score`.
     Raises: DataError: see `metrics.check_scores`.
     """
     of_image = np.array(names)
     found = {}
     for name in sorted(set(names) - {""}):
         chosen = of_image == name
-        score = group_score(labels[chosen], logits[chosen])
+        of_chosen = None if groups is None else np.asarray(groups)[chosen]
+        score = group_score(labels[chosen], logits[chosen], groups=of_chosen)
         if not math.isnan(score.auc):
             found[name] = score
     return found

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lentigo.data.pack import ImagePack
-from lentigo.data.split import Split
+from lentigo.data.split import Split, groups_of
 from lentigo.data.table import ImageTable
 from lentigo.evidence.metrics import scores
 from lentigo.evidence.subgroups import group_score, scores_by_group
@@ -62,11 +62,16 @@ def evaluate_run(
 
 
 def standing(predictions: Predictions, table: ImageTable) -> dict[str, Any]:
-    """The AUC's interval, and the scores within each source that holds both classes, as JSON-safe values."""
-    source = {row.id: row.source for row in table.rows}
-    names = [source[name] for name in predictions.ids]
-    whole = group_score(predictions.labels, predictions.logits)
-    within = scores_by_group(predictions.labels, predictions.logits, names)
+    """The AUC's interval, and the scores within each source that holds both classes, as JSON-safe values.
+
+    Images of one lesion or patient depend on each other, and the intervals heed that.
+    """
+    place = {name: index for index, name in enumerate(table.ids)}
+    rows = [place[name] for name in predictions.ids]
+    groups = np.array(groups_of(table), dtype=np.int64)[rows]
+    whole = group_score(predictions.labels, predictions.logits, groups=groups)
+    names = [table.rows[row].source for row in rows]
+    within = scores_by_group(predictions.labels, predictions.logits, names, groups=groups)
     return {
         "auc_low": whole.low,
         "auc_high": whole.high,

@@ -98,7 +98,8 @@ def sources_text(audit: Audit) -> str:
     else:
         text = (
             f"Only {_listed(both)} {'holds' if len(both) == 1 else 'hold'} both classes: a score within "
-            f"{'it' if len(both) == 1 else 'one of them'} can be about moles, one across sources cannot."
+            f"{'it' if len(both) == 1 else 'one of them'} can be about moles, where it is clearly above the probes’; "
+            "one across sources cannot."
         )
     return text + _source_alone(audit)
 

@@ -28,7 +28,11 @@ def worth_of(audit: Mapping[str, Any], runs: Sequence[FinishedRun], table: Image
     shown = [*([shortcut.name] if shortcut else []), *(name for name in _ALSO_SHOWN if name in probes)]
     scored = [probes[name] for name in shown if probes[name]["test_auc"] is not None]
     defined = [network for network in networks if not math.isnan(network.auc.value)]
-    follows = [(network.title, what_follows(network.auc, shortcut)) for network in defined if shortcut is not None]
+    follows = [
+        (network.title, what_follows(network.auc, shortcut, within=network.within))
+        for network in defined
+        if shortcut is not None
+    ]
     return Worth(
         level=verdict["level"],
         sentence=verdict["sentence"],
