@@ -127,7 +127,7 @@ def test_one_command_after_the_other(drawn: Path, tmp_path: Path) -> None:
     assert "on 10 images" in shown.stdout
     probes = json.loads((tmp_path / "run" / "shortcuts.json").read_text())["probes"]
     best = max(probes[name]["test_auc"] or 0 for name in ("frame", "corners", "dark_corners", "outside_mask"))
-    assert f"without a look at the lesion: AUC {best:.3f} (" in shown.stdout
+    assert f"with next to nothing of the lesion in view: AUC {best:.3f} (" in shown.stdout
     assert "on the same images" in shown.stdout
     assert "not a medical device" in shown.stdout
     shown = lentigo("explain", "run", cwd=tmp_path)
@@ -326,3 +326,19 @@ def test_an_absent_extra_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     called("models", monkeypatch=monkeypatch, expect=2)
     told = "lentigo: this command needs torch; install it with: pip install 'lentigo[train]'\n"
     assert capsys.readouterr().err == told
+
+
+def test_without_opencv_splits_are_still_made_and_the_audit_says_what_to_install(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("copies", "duplicates", "descriptor", "alignment", "audit"):
+        monkeypatch.delitem(sys.modules, f"lentigo.data.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "cv2", None)  # as if it were not installed
+    called("split", drawn, "--protocol", "stratified", "--out", tmp_path / "split.csv", monkeypatch=monkeypatch)
+    assert (tmp_path / "split.csv").is_file()
+    for arguments in (["audit", drawn, "--out", tmp_path / "audit"], ["split", drawn, "--protocol", "grouped"]):
+        called(*arguments, monkeypatch=monkeypatch, expect=2)
+        assert (
+            "lentigo: this command needs cv2; install it with: pip install 'lentigo[train]'" in capsys.readouterr().err
+        )
+    assert not (tmp_path / "audit").exists()

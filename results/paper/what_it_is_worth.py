@@ -4,7 +4,7 @@ Run: python results/paper/what_it_is_worth.py ../shared/data/kaggle10605 split.c
 Prints a table: AUC on all 2,000 test images and on those of ISIC 2020, the only archive here with both classes, for
 
 * gradient boosting on 12 numbers of an 8 px frame (mean and standard deviation of each channel on the left and right,
-  and on the upper and lower edges): no lesion is in them; fitted to the split's training images;
+  and on the upper and lower edges): next to no lesion is in them; fitted to the split's training images;
 * every network of this folder.
 """
 
@@ -41,7 +41,7 @@ def main(data: Path, split_file: Path, *prediction_files: Path) -> None:
     labels = table.labels
     boosting = HistGradientBoostingClassifier(random_state=0).fit(features[train], labels[train])
     inside = np.array(table.column("source"))[test] == "isic2020"
-    rows = {"frame of 8 px, no lesion": boosting.decision_function(features[test])}
+    rows = {"frame of 8 px": boosting.decision_function(features[test])}
     for file in prediction_files:
         predictions = read_predictions(file)
         assert list(predictions.ids) == [table.ids[index] for index in test], f"{file} is of other images"

@@ -48,7 +48,7 @@ def test_lines_of_a_network_that_a_frame_equals() -> None:
     frame = probe("frame", 0.9, 0.96, within={"a": {"auc": 0.7, "low": 0.6, "high": 0.8}})
     assert lines_beside(metrics, {"frame": frame}) == [
         "within a: AUC 0.600 (0.500 to 0.700), accuracy 0.550 on 80 images, 20 malignant",
-        "beside it: Frame, without a look at the lesion: AUC 0.960 (0.940 to 0.980) on the same images, "
+        "beside it: Frame, with next to nothing of the lesion in view: AUC 0.960 (0.940 to 0.980) on the same images, "
         "0.700 (0.600 to 0.800) within a",
         "The label can be told about as well from the frame alone, with next to nothing of the mole in view: this "
         "score is no evidence that the network recognises a malignant one. Within a, where both classes come from one "
@@ -116,7 +116,8 @@ def test_lines_without_a_test_part_or_a_defined_score() -> None:
     metrics = {"auc": None, "auc_low": None, "auc_high": None, "within_sources": {}}
     frame = probe("frame", 0.9, None, test_accuracy=None)
     assert lines_beside(metrics, {"frame": frame}) == [
-        "beside it: Frame, without a look at the lesion: AUC 0.900 (0.800 to 1.000) out of folds of the same images"
+        "beside it: Frame, with next to nothing of the lesion in view: AUC 0.900 (0.800 to 1.000) out of folds of the "
+        "same images"
     ]
 
 

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from lentigo.data.table import ImageTable
     from lentigo.learn.training import TrainingData
 
-_TRAIN_EXTRA = ("torch", "torchvision", "lightning_fabric", "sklearn", "scipy", "safetensors", "matplotlib", "jinja2")
+_TRAIN_EXTRA = {
+    "torch", "torchvision", "lightning_fabric", "sklearn", "scipy", "safetensors", "matplotlib", "jinja2", "markupsafe",
+    "cv2", "threadpoolctl",
+}  # fmt: skip
 
 
 def _version(on: bool | None) -> None:

@@ -101,14 +101,19 @@ def split(
 ) -> None:
     """Deal the images to train, validation and test; writes split.csv, which may be edited and handed to --split."""
     from lentigo.config import Experiment
-    from lentigo.data.copies import split_apart
+    from lentigo.data.split import make_split, uses_twins
 
     table = table_of(data, positive)
     fractions = {"test_fraction": test_fraction, "validation_fraction": validation_fraction}
     config = (
         Experiment().changed(split={"protocol": protocol or default_protocol(table), "seed": seed, **fractions}).split
     )
-    made = split_apart(table, config, cache=cache, bar=Display().bar)
+    if uses_twins(config.protocol):  # else the base installation is enough, without OpenCV
+        from lentigo.data.copies import split_apart
+
+        made = split_apart(table, config, cache=cache, bar=Display().bar)
+    else:
+        made = make_split(table, config)
     made.write(out)
     for part, counts in made.counts(table).items():
         if any(counts.values()):

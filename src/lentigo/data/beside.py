@@ -67,7 +67,10 @@ def probes_beside(
 
 
 def best_shortcut(probes: Mapping[str, Mapping[str, Any]]) -> Shortcut | None:
-    """The pixel probe without a look at the lesion that scores best on the test images, or out of folds without any."""
+    """The pixel probe without a look at the lesion that scores best; a called one before any that is not.
+
+    By the scores on the test images; out of folds only where no probe has those.
+    """
     found = [_shortcut(probes[name]) for name in PIXEL_PROBES if name in probes]
     scored = [shortcut for shortcut in found if not math.isnan(shortcut.auc.value)]
     # Scores out of folds are of other images than the test's, so they do not compete with scores on these.
@@ -101,7 +104,7 @@ def lines_beside(metrics: Mapping[str, Any], probes: Mapping[str, Mapping[str, A
 def shortcut_line(shortcut: Shortcut) -> str:
     """The shortcut's score on the same images, in one line."""
     how = "on the same images" if shortcut.fitted else "out of folds of the same images"
-    text = f"{shortcut.title}, without a look at the lesion: AUC {_span(shortcut.auc)} {how}"
+    text = f"{shortcut.title}, with next to nothing of the lesion in view: AUC {_span(shortcut.auc)} {how}"
     for source, auc in shortcut.within.items():
         text += f", {_span(auc)} within {source}"
     return text
