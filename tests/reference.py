@@ -7,6 +7,7 @@ import cmath
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 # ---------------------------------------------------------------- metrics: labels are 0 or 1, scores any numbers
 
@@ -260,3 +261,126 @@ def connected(size: int, pairs: Sequence[Sequence[int]]) -> list[list[int]]:
             sets = [members for members in sets if not members & set(group)]
             sets += [set().union(*touched)] if touched else []
     return sorted(sorted(members) for members in sets if len(members) > 1)
+
+
+# ---------------------------------------------------------------- probabilities and thresholds, judged one by one
+
+
+def equal_mass_bins(scores: Sequence[float], bins: int) -> list[list[int]]:
+    """Row numbers by rising score, cut where each of `bins` equal parts ends, or where the score changes nearest."""
+    rows = sorted(range(len(scores)), key=lambda row: float(scores[row]))
+    places = [0, len(rows)]
+    places += [k for k in range(1, len(rows)) if scores[rows[k - 1]] != scores[rows[k]]]
+    wanted = [Fraction(k * len(rows), bins) for k in range(bins + 1)]
+    cuts = sorted({min(places, key=lambda place: (abs(place - edge), place)) for edge in wanted})
+    return [rows[start:end] for start, end in pairwise(cuts)]
+
+
+def brier_parts(labels: Sequence[int], chances: Sequence[float], bins: Sequence[Sequence[int]]) -> dict[str, float]:
+    """Murphy's three over the bins, with Stephenson's variance and covariance within bins in the resolution."""
+    n = len(labels)
+    share = sum(int(label) for label in labels) / n
+    parts = {"reliability": 0.0, "resolution": 0.0, "uncertainty": share * (1 - share)}
+    for rows in bins:
+        said = sum(float(chances[row]) for row in rows) / len(rows)
+        seen = sum(int(labels[row]) for row in rows) / len(rows)
+        parts["reliability"] += len(rows) / n * (said - seen) ** 2
+        parts["resolution"] += len(rows) / n * (seen - share) ** 2
+        variance = sum((float(chances[row]) - said) ** 2 for row in rows) / n
+        covariance = sum((float(chances[row]) - said) * (int(labels[row]) - seen) for row in rows) / n
+        parts["resolution"] += 2 * covariance - variance
+    parts["score"] = sum((float(p) - int(label)) ** 2 for p, label in zip(chances, labels, strict=True)) / n
+    return parts
+
+
+def threshold_at_sensitivity(labels: Sequence[int], logits: Sequence[float], wanted: float) -> float:
+    """Every malignant logit is tried, the highest first, until enough malignant ones lie at or above it."""
+    malignant = [float(logit) for label, logit in zip(labels, logits, strict=True) if label == 1]
+    for threshold in sorted(malignant, reverse=True):
+        if Fraction(sum(logit >= threshold for logit in malignant), len(malignant)) >= Fraction(str(wanted)):
+            return threshold
+    return math.nan
+
+
+def youden_threshold(labels: Sequence[int], logits: Sequence[float]) -> float:
+    """Every logit is tried, the highest first, and kept where it does better than all before and than chance."""
+    best, kept = Fraction(0), math.nan
+    for threshold in sorted({float(logit) for logit in logits}, reverse=True):
+        boxes = counts(labels, logits, threshold)
+        sensitivity = Fraction(boxes["true_positive"], boxes["true_positive"] + boxes["false_negative"])
+        specificity = Fraction(boxes["true_negative"], boxes["true_negative"] + boxes["false_positive"])
+        if sensitivity + specificity - 1 > best:
+            best, kept = sensitivity + specificity - 1, threshold
+    return kept
+
+
+def net_benefit(labels: Sequence[int], called: Sequence[bool], threshold: float) -> float:
+    """Found less false alarms per image, with the odds of the threshold as the price of an alarm."""
+    found = sum(bool(call) and label == 1 for label, call in zip(labels, called, strict=True))
+    alarms = sum(bool(call) and label == 0 for label, call in zip(labels, called, strict=True))
+    return found / len(labels) - alarms / len(labels) * threshold / (1 - threshold)
+
+
+def partial_auc(labels: Sequence[int], logits: Sequence[float], least: Fraction) -> Fraction:
+    """Under the line through the points of the ROC curve and above a sensitivity, one piece of the line at a time."""
+    area = Fraction(0)
+    for (x0, y0), (x1, y1) in pairwise(roc_points(labels, logits)):
+        low = max(y0, least)
+        if y1 > low:
+            x_low = x0 + (x1 - x0) * (low - y0) / (y1 - y0)
+            area += (y1 - low) * (1 - (x_low + x1) / 2)
+    return area
+
+
+# ---------------------------------------------------------------- two classifiers of the same images
+
+
+def auc_difference_variance(labels: Sequence[int], scores_a: Sequence[float], scores_b: Sequence[float]) -> Fraction:
+    """DeLong's: of both AUCs, less twice their covariance, from components that count every pair of images."""
+    variance = auc_variance(labels, scores_a) + auc_variance(labels, scores_b)
+    for of_a, of_b in zip(auc_components(labels, scores_a), auc_components(labels, scores_b), strict=True):
+        mean_a, mean_b = sum(of_a, Fraction(0)) / len(of_a), sum(of_b, Fraction(0)) / len(of_b)
+        products = sum(((a - mean_a) * (b - mean_b) for a, b in zip(of_a, of_b, strict=True)), Fraction(0))
+        variance -= 2 * products / (len(of_a) - 1) / len(of_a)
+    return variance
+
+
+def clustered_auc_difference_variance(
+    labels: Sequence[int], scores_a: Sequence[float], scores_b: Sequence[float], groups: Sequence[int]
+) -> Fraction:
+    """Obuchowski's: of both AUCs, less twice their covariance, whose cross terms count twice, once either way."""
+    variance = clustered_auc_variance(labels, scores_a, groups) + clustered_auc_variance(labels, scores_b, groups)
+    sums = []  # for each classifier: by group the sums off the mean of malignant and of benign components
+    for scores in (scores_a, scores_b):
+        components = [iter(of_class) for of_class in auc_components(labels, scores)]
+        of_group = {group: [Fraction(0), Fraction(0)] for group in groups}
+        for label, group in zip(labels, groups, strict=True):
+            side = 0 if label == 1 else 1
+            of_group[group][side] += next(components[side]) - auc(labels, scores)
+        sums.append(of_group)
+    counts = [sum(label == 1 for label in labels), sum(label == 0 for label in labels)]
+    for side in (0, 1):
+        holding = {g for label, g in zip(labels, groups, strict=True) if label == (1, 0)[side]}
+        products = sum((sums[0][g][side] * sums[1][g][side] for g in holding), Fraction(0))
+        variance -= 2 * products * len(holding) / (len(holding) - 1) / counts[side] ** 2
+    crossed = sum((sums[0][g][0] * sums[1][g][1] + sums[0][g][1] * sums[1][g][0] for g in sums[0]), Fraction(0))
+    return variance - 2 * crossed * len(sums[0]) / (len(sums[0]) - 1) / (counts[0] * counts[1])
+
+
+def sign_flip_p(net: Sequence[int]) -> Fraction:
+    """Of all ways to give the numbers signs, the share whose sum lies as far from 0 as theirs does."""
+    sums = [0]
+    for number in net:
+        sums = [total + sign * number for total in sums for sign in (-1, 1)]
+    return Fraction(sum(abs(total) >= abs(sum(net)) for total in sums), len(sums))
+
+
+def design_effect(hits: Sequence[bool], groups: Sequence[int]) -> Fraction:
+    """Variance of a share when groups are drawn, over that when images are; both without bias."""
+    n, share = len(hits), Fraction(sum(hits), len(hits))
+    members: dict[int, list[bool]] = {}
+    for hit, group in zip(hits, groups, strict=True):
+        members.setdefault(group, []).append(hit)
+    k = len(members)
+    of_groups = sum(((sum(of) - share * len(of)) ** 2 for of in members.values()), Fraction(0)) * k / (k - 1) / n**2
+    return of_groups / (share * (1 - share) / (n - 1))

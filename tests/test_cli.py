@@ -123,8 +123,11 @@ def test_one_command_after_the_other(drawn: Path, tmp_path: Path) -> None:
     shown = lentigo("evaluate", "run", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert f"auc         {metrics['auc']:.4f}" in shown.stdout
-    assert "on 10 images" in shown.stdout
+    assert f"auc         {metrics['auc']:.3f} ({metrics['auc_low']:.3f} to {metrics['auc_high']:.3f})" in shown.stdout
+    assert "on 10 images, 5 malignant; 95 % intervals" in shown.stdout
+    assert "Of 1,000 people with 10 malignant moles, it would send" in shown.stdout
+    evidence = json.loads((tmp_path / "run" / "evidence.json").read_text())
+    assert evidence["scores"]["auc"]["value"] == metrics["auc"]
     probes = json.loads((tmp_path / "run" / "shortcuts.json").read_text())["probes"]
     best = max(probes[name]["test_auc"] or 0 for name in ("frame", "corners", "dark_corners", "outside_mask"))
     assert f"with next to nothing of the lesion in view: AUC {best:.3f} (" in shown.stdout

@@ -12,16 +12,16 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from lentigo import compare as job
 from lentigo.config import Experiment
+from lentigo.data.predictions import read_predictions
 from lentigo.data.split import make_split, read_split
 from lentigo.data.synthetic import write_dataset
 from lentigo.data.table import ImageTable, read_table
 from lentigo.errors import ConfigError, DataError, RunError
 from lentigo.files import read_json
-from lentigo.learn.prediction import read_predictions
 from lentigo.models.registry import MODELS
+from lentigo.report.gather import paper_scores_for
+from lentigo.report.page import SECTIONS
 
-SECTIONS = ("run", "scores", "worth", "roc", "training", "confusion", "examples", "augmentations", "gallery",
-            "disagreements", "costs", "limits", "reproduce")  # fmt: skip
 SMALL = {
     "tiny_vgg": {"preprocessing": {"resize_px": 32}, "model": {"name": "tiny_vgg"}},
     "vgg11": {"preprocessing": {"resize_px": 32}, "model": {"name": "vgg11", "options": {"width": 0.03125}}},
@@ -62,10 +62,20 @@ def finished(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_file_of_every_stage_is_there(finished: Path) -> None:
-    results = {"audit.html", "audit.json", "cache", "comparison.json", "report.html", "runs", "split.csv"}
+    results = {
+        "audit.html",
+        "audit.json",
+        "cache",
+        "comparison.json",
+        "evidence.json",
+        "report.html",
+        "runs",
+        "split.csv",
+    }
     assert {path.name for path in finished.iterdir()} == results
     files = {"experiment.toml", "split.csv", "run.json", "history.csv", "checkpoint.safetensors", "predictions.csv",
-             "validation.csv", "metrics.json", "heatmaps.npy", "explanation.json"}  # fmt: skip
+             "validation.csv", "decisions.json", "metrics.json", "heatmaps.npy", "explanation.json",
+             "MODEL_CARD.md"}  # fmt: skip
     for name in SMALL:
         assert {path.name for path in (finished / "runs" / name).iterdir()} == files
 
@@ -132,7 +142,7 @@ def test_an_audit_is_reused_until_its_images_split_or_columns_change(
 
 def test_the_report_has_every_section_and_every_score(finished: Path) -> None:
     html = (finished / "report.html").read_text()
-    for section in SECTIONS:
+    for section, _ in SECTIONS:
         assert len(re.findall(rf'id="{section}"', html)) == 1, section
     for title in ("Tiny VGG", "VGG11", "AlexNet"):
         assert title in html
@@ -152,12 +162,13 @@ def test_heat_maps_are_of_the_last_feature_layer(finished: Path) -> None:
 
 
 def test_a_second_run_computes_nothing_again(finished: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (finished / "runs").rglob("*.*")}
+    files = [path for path in (finished / "runs").rglob("*.*") if path.suffix != ".md"]
+    before = {path: path.stat().st_mtime_ns for path in files}
     for stage in ("evaluate_run", "explain_run"):
         monkeypatch.setattr(job, stage, lambda *_, **__: pytest.fail("a finished stage was run again"))
     summary = (finished / "comparison.json").read_text()
     job.compare(comparison(drawn, finished, *SMALL))
-    assert {path: path.stat().st_mtime_ns for path in (finished / "runs").rglob("*.*")} == before
+    assert {path: path.stat().st_mtime_ns for path in files} == before
     assert (finished / "comparison.json").read_text() == summary
 
 
@@ -267,10 +278,10 @@ def test_a_stopped_training_is_noted_in_the_report(drawn: Path, tmp_path: Path) 
 
 
 def test_the_paper_s_figures_stand_beside_ours_only_on_its_data(drawn: Path) -> None:
-    assert job.paper_scores_for(read_table(drawn)) is None
+    assert paper_scores_for(read_table(drawn)) is None
     rows = read_table(drawn).rows
     paper = [rows[0]] * 5500 + [next(row for row in rows if row.label == 1)] * 5105
-    figures = job.paper_scores_for(ImageTable(root=drawn, rows=tuple(paper)))
+    figures = paper_scores_for(ImageTable(root=drawn, rows=tuple(paper)))
     assert figures is not None
     assert (figures["alexnet"]["accuracy"], figures["tiny_vgg"]["recall"]) == (0.908, 0.907)
     assert figures["vgg11"]["auc"] == 0.966

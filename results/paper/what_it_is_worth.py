@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from lentigo.data.pack import pack_images
 from lentigo.data.split import read_split
 from lentigo.data.table import read_table
-from lentigo.learn.prediction import read_predictions
+from lentigo.data.predictions import read_predictions
 
 FRAME_PX = 8
 

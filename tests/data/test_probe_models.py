@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from lentigo.data import probe_models
-from lentigo.data.probe_models import FOLDS, deal_folds, fit_and_score, holm, out_of_fold, permutation_p_value
+from lentigo.data.probe_models import FOLDS, deal_folds, fit_and_score, out_of_fold, permutation_p_value
 from lentigo.evidence.metrics import roc_auc_score
 from tests import reference
 
@@ -177,29 +177,3 @@ def test_p_value_without_a_difference_or_a_class() -> None:
     assert permutation_p_value(flat, labels, np.arange(30), seed=0) == 1.0
     assert permutation_p_value(np.zeros((30, 0), dtype=np.float32), labels, np.arange(30), seed=0) == 1.0
     assert math.isnan(permutation_p_value(flat, np.zeros(30, dtype=np.int64), np.arange(30), seed=0))
-
-
-# ---------------------------------------------------------------- Holm
-
-
-def test_holm_by_hand() -> None:
-    # In order 0.01, 0.02, 0.04, 0.3 of four: times 4, 3, 2, 1, never falling.
-    assert holm([0.04, 0.3, 0.01, 0.02]) == pytest.approx([0.08, 0.3, 0.04, 0.06])
-    assert holm([0.02, 0.019, 0.9]) == pytest.approx([0.057, 0.057, 0.9])
-    assert holm([0.4, 0.6]) == pytest.approx([0.8, 0.8])
-    assert holm([]) == []
-
-
-@relaxed
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_equals_testing_step_by_step(p_values: list[float]) -> None:
-    """Holm's own words: reject the smallest while it is at most level / (number left); the level at which that ends."""
-    for index, adjusted in enumerate(holm(p_values)):
-        expected = max(min(1.0, sum(other >= p for other in p_values) * p) for p in p_values if p <= p_values[index])
-        assert adjusted == pytest.approx(expected)
-
-
-def test_holm_leaves_out_what_was_not_run() -> None:
-    adjusted = holm([math.nan, 0.01, math.nan, 0.02])
-    assert adjusted[1::2] == pytest.approx([0.02, 0.02])
-    assert math.isnan(adjusted[0])

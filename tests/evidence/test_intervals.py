@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
 from lentigo.errors import ConfigError, DataError, UndefinedMetricError
-from lentigo.evidence.intervals import Interval, auc_interval, auc_placements, auc_variance, wilson_interval
+from lentigo.evidence.intervals import (
+    Interval,
+    auc_interval,
+    auc_placements,
+    auc_variance,
+    share_interval,
+    wilson_interval,
+)
 from lentigo.evidence.metrics import roc_auc_score
 from tests import reference
 
@@ -226,3 +233,80 @@ def test_wilson_interval_equals_scipy_and_mirrors(n: int, data: st.DataObject) -
 
 def test_wilson_interval_of_nothing_is_nan() -> None:
     assert all(map(math.isnan, wilson_interval(0, 0)))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5000), st.floats(0.5, 0.999), st.data())
+def test_wilson_interval_of_any_level_holds_the_share(n: int, level: float, data: st.DataObject) -> None:
+    right = data.draw(st.integers(0, n))
+    low, high = wilson_interval(right, n, level=level)
+    expected = binomtest(right, n).proportion_ci(method="wilson", confidence_level=level)
+    assert (low, high) == (pytest.approx(expected.low, abs=1e-9), pytest.approx(expected.high, abs=1e-9))
+    assert 0 <= low <= right / n <= high <= 1
+
+
+def test_share_interval_of_newcombes_examples() -> None:
+    """Newcombe 1998, Statistics in Medicine 17(8):857-872, table I, method 3 (Wilson's)."""
+    for right, n, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)):
+        found = share_interval(np.arange(n) < right)
+        assert (found.value, found.low, found.high) == (right / n, approx4(low), approx4(high))
+    found = share_interval(np.arange(29) < 1)
+    assert (found.low, found.high) == (approx4(0.0061), approx4(0.1718))
+
+
+def test_share_interval_by_hand_with_groups() -> None:
+    # Three groups of two, all alike: right, right, wrong. Share 2/3; sums off it 2/3, 2/3, -4/3: squares 8/3, times 3/2
+    # is 4; between images 6 * 2/9 * 6/5 = 8/5. So d = 2.5 and six images count as 2.4.
+    hits, groups = np.array([True, True, True, True, False, False]), [4, 4, 9, 9, 1, 1]
+    found = share_interval(hits, groups=groups)
+    n, z = 2.4, 1.959963984540054
+    middle, half = 2 / 3 + z * z / (2 * n), z * math.sqrt(2 / 9 / n + z * z / (4 * n * n))
+    assert found.value == pytest.approx(2 / 3)
+    assert found.low == pytest.approx((middle - half) / (1 + z * z / n), abs=1e-12)
+    assert found.high == pytest.approx((middle + half) / (1 + z * z / n), abs=1e-12)
+
+
+@relaxed
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_size=40))
+def test_share_interval_is_wilsons_of_fewer_images(images: list[tuple[bool, int]]) -> None:
+    hits, groups = [hit for hit, _ in images], [group for _, group in images]
+    found = share_interval(np.array(hits), groups=groups)
+    n, n_groups = len(hits), len(set(groups))
+    if n_groups == n:
+        n_alone: float = n
+    elif n_groups == 1 or len(set(hits)) == 1:
+        n_alone = n_groups
+    else:
+        n_alone = n / max(float(reference.design_effect(hits, groups)), 1.0)
+    share, z = sum(hits) / n, norm.isf(0.025)
+    root = math.sqrt(share * (1 - share) / n_alone + z * z / (4 * n_alone**2))
+    edges = [(share + z * z / (2 * n_alone) + sign * z * root) / (1 + z * z / n_alone) for sign in (-1, 1)]
+    assert (found.low, found.high) == pytest.approx(tuple(edges), abs=1e-12)
+    alone = share_interval(np.array(hits))
+    assert found.value == alone.value
+    assert found.high - found.low >= alone.high - alone.low - 1e-12
+
+
+def test_share_interval_counts_copies_once() -> None:
+    """Ten copies of each image say no more than the image; the design effect is 10 but for (n - 1) / (10 n - 1)."""
+    hits = np.arange(200) % 3 == 0
+    alone, copied = share_interval(hits), share_interval(np.repeat(hits, 10), groups=np.repeat(np.arange(200), 10))
+    assert (copied.low, copied.high) == pytest.approx((alone.low, alone.high), abs=2e-4)
+    for all_right in (True, False):
+        of_copies = share_interval(np.full(60, all_right), groups=np.repeat(np.arange(6), 10))
+        assert of_copies == share_interval(np.full(6, all_right))
+
+
+def test_share_interval_of_one_group_or_nothing() -> None:
+    assert share_interval(np.array([True, False] * 50), groups=[3] * 100).low < 0.1  # as of a single image
+    empty = share_interval(np.array([], dtype=bool))
+    assert all(map(math.isnan, (empty.value, empty.low, empty.high)))
+    with pytest.raises(DataError, match="there are 1 group numbers for 2 images"):
+        share_interval(np.array([True, False]), groups=[0])
+    with pytest.raises(ConfigError, match=r"level is 95.0, not in \(0, 1\)"):
+        share_interval(np.array([True]), level=95.0)
+
+
+def approx4(value: float) -> object:
+    """As printed with four decimals."""
+    return pytest.approx(value, abs=5.1e-5)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
+from lentigo.data.predictions import Predictions
 from lentigo.data.table import ImageRow, ImageTable
 from lentigo.evidence.intervals import auc_interval
 from lentigo.files import read_json, write_json
 from lentigo.learn.evaluation import standing
-from lentigo.learn.prediction import Predictions
 
 
 def made(labels: list[int], logits: list[float], sources: list[str]) -> tuple[Predictions, ImageTable]:

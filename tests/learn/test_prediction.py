@@ -1,15 +1,12 @@
-"""Logits of every image asked for, in that order, however they are batched; and their file."""
-
-from pathlib import Path
+"""Logits of every image asked for, in that order, however they are batched."""
 
 import numpy as np
 import pytest
 import torch
 
 from lentigo.data.batches import preprocess_batch
-from lentigo.errors import DataError
 from lentigo.imaging import Preprocessing
-from lentigo.learn.prediction import Predictions, predict_logits, read_predictions
+from lentigo.learn.prediction import predict_logits
 from lentigo.learn.training import TrainingData
 from lentigo.models.contract import LesionClassifier
 from lentigo.models.registry import create_model, resolve_preprocessing
@@ -71,42 +68,3 @@ def test_the_models_modes_and_gradients_are_left(network: Network, noise_data: T
     assert [module.training for module in model.modules()] == modes
     assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.is_grad_enabled() == grad_was_on
-
-
-def test_predictions_round_trip_exactly(tmp_path: Path) -> None:
-    bits = np.random.default_rng(0).integers(0, 2**32, size=3000, dtype=np.uint32).view(np.float32)
-    finite = bits[np.isfinite(bits)]
-    extremes = np.array([0.0, -0.0, 1 / 3, np.finfo(np.float32).max, np.finfo(np.float32).tiny, 1e-45], np.float32)
-    logits = np.concatenate([finite, extremes, np.nextafter(np.float32(1), np.float32([0, 2]))])
-    ids = tuple(f"folder, with comma/{index}.jpg" for index in range(len(logits)))
-    written = Predictions(ids, np.arange(len(logits)) % 2, logits)
-    written.write(tmp_path / "predictions.csv")
-    read = read_predictions(tmp_path / "predictions.csv")
-    assert read.ids == ids
-    np.testing.assert_array_equal(read.labels, written.labels)
-    np.testing.assert_array_equal(read.logits.view(np.uint32), logits.view(np.uint32))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "image,label\na,1\n",
-            "has no lines with the columns image, label and logit; write it with `lentigo evaluate`",
-        ),
-        ("image,label,logit\n", "has no lines with the columns"),
-        ("image,label,logit\na,1,0.5\nb,2,0.5\n", "line 3: label is '2'; it must be 0 or 1"),
-        ("image,label,logit\na,,0.5\n", "line 2: label is ''"),
-        ("image,label,logit\na,1,high\n", "line 2: logit is 'high'; it must be a finite number"),
-        ("image,label,logit\na,1,nan\n", "line 2: logit is 'nan'"),
-        ("image,label,logit\na,1,1e39\n", "line 2: logit is '1e39'"),
-        ("image,label,logit\na,1,0.5\na,1,0.5\n", "line 3: a stands twice; keep one of the lines"),
-    ],
-)
-def test_predictions_that_do_not_hold_together_are_refused(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "predictions.csv"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(DataError) as refusal:
-        read_predictions(path)
-    assert str(refusal.value).startswith(f"{path} ")
-    assert message in str(refusal.value)

@@ -31,7 +31,7 @@ def test_bars_are_as_high_as_the_scores() -> None:
 
 def test_area_under_the_drawn_roc_curve_is_the_auc() -> None:
     whole = content()
-    svg = figures.roc_curves(whole.models, whole.labels, name="x")
+    svg = figures.roc_curves([figures.scores_of(model) for model in whole.models], whole.labels, name="x")
     diagonal = points(re.findall(r'<path d="([^"]+)"[^>]*stroke: var\(--muted\); stroke-width: 1.2', svg)[0])
     curve = points(re.findall(r'<path d="([^"]+)"[^>]*stroke: var\(--series-1\)', svg)[0])
     across, up = ((curve - diagonal[0]) / (diagonal[1] - diagonal[0])).T  # pixels to rates

@@ -78,9 +78,9 @@ def test_every_augmentation_is_shown_alone() -> None:
 
 
 def test_stages_of_different_images_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lentigo.data.predictions import Predictions
     from lentigo.explain.stage import Explanation
     from lentigo.learn.evaluation import Evaluation
-    from lentigo.learn.prediction import Predictions
     from lentigo.report import gather
 
     ids = ("a.jpg", "b.jpg")

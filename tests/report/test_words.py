@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lentigo.evidence.intervals import Interval
-from lentigo.report import words
+from lentigo.report import texts, words
 from lentigo.report.content import ReportContent
 from tests.report.made_up import content, model, worth
 
@@ -15,23 +15,23 @@ from tests.report.made_up import content, model, worth
 @pytest.mark.parametrize(
     ("function", "value", "text"),
     [
-        (words.score_text, 0.8785, "0.878"),  # the float64 lies below
-        (words.score_text, math.nan, "undefined"),
-        (words.duration_text, 4.26, "4.3 s"),
-        (words.duration_text, 59.6, "60 s"),
-        (words.duration_text, 61.0, "1 min 01 s"),
-        (words.duration_text, 3725.0, "1 h 02 min"),
-        (words.duration_text, math.nan, "unknown"),
-        (words.large_text, 7_609_090_048, "7.61 billion"),
-        (words.large_text, 620_000_000, "620 million"),
-        (words.large_text, 1_234, "1,234"),
-        (words.rate_text, 99.4, "99"),
-        (words.rate_text, 1234.5, "1,234"),
-        (words.rate_text, 0.56, "0.56"),
-        (words.rate_text, math.nan, "unknown"),
-        (words.probability_text, 0.0, "0.500"),
-        (words.probability_text, 800.0, ">0.999"),
-        (words.probability_text, -800.0, "<0.001"),
+        (texts.score_text, 0.8785, "0.878"),  # the float64 lies below
+        (texts.score_text, math.nan, "undefined"),
+        (texts.duration_text, 4.26, "4.3 s"),
+        (texts.duration_text, 59.6, "60 s"),
+        (texts.duration_text, 61.0, "1 min 01 s"),
+        (texts.duration_text, 3725.0, "1 h 02 min"),
+        (texts.duration_text, math.nan, "unknown"),
+        (texts.large_text, 7_609_090_048, "7.61 billion"),
+        (texts.large_text, 620_000_000, "620 million"),
+        (texts.large_text, 1_234, "1,234"),
+        (texts.rate_text, 99.4, "99"),
+        (texts.rate_text, 1234.5, "1,234"),
+        (texts.rate_text, 0.56, "0.56"),
+        (texts.rate_text, math.nan, "unknown"),
+        (texts.probability_text, 0.0, "0.500"),
+        (texts.probability_text, 800.0, ">0.999"),
+        (texts.probability_text, -800.0, "<0.001"),
     ],
 )
 def test_numbers_as_text(function: Any, value: float, text: str) -> None:
@@ -94,5 +94,5 @@ def test_the_summary_ends_with_what_the_audit_found() -> None:
 
 
 def test_interval_text() -> None:
-    assert words.interval_text(Interval(0.95, 0.94, 0.9604)) == "0.950 (0.940 to 0.960)"
-    assert words.interval_text(Interval(math.nan, math.nan, math.nan)) == "undefined"
+    assert texts.interval_text(Interval(0.95, 0.94, 0.9604)) == "0.950 (0.940 to 0.960)"
+    assert texts.interval_text(Interval(math.nan, math.nan, math.nan)) == "undefined"

@@ -1,6 +1,5 @@
 """The command line: one command a stage. The only part that prints, exits or reads arguments; it imports late."""
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from lentigo import __version__
-from lentigo.cli import data_commands
+from lentigo.cli import data_commands, evidence_commands
 from lentigo.cli.options import (
     DATA_HELP,
     NOTICE,
@@ -19,6 +18,7 @@ from lentigo.cli.options import (
     EpochsOpt,
     OtherDataOpt,
     PositiveOpt,
+    PrevalenceOpt,
     ProtocolOpt,
     RunArg,
     SeedOpt,
@@ -26,6 +26,7 @@ from lentigo.cli.options import (
     SplitOpt,
     WeightsOpt,
     command_line,
+    data_of_run,
     default_protocol,
     table_of,
 )
@@ -103,12 +104,24 @@ def compare(
     weights: WeightsOpt = None,
     device: DeviceOpt = None,
     changes: SetOpt = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Trainings of every network, with seeds one after the other; default 1.")
+    ] = 1,
+    external: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="Other data to score the networks on, unchanged; repeatable."),
+    ] = None,
+    prevalence: PrevalenceOpt = None,
+    stress: Annotated[
+        bool, typer.Option("--stress", help="Score the test images under blur, hair, flash and more too.")
+    ] = False,
     positive: PositiveOpt = None,
     cache: CacheOpt = None,
 ) -> None:
     """Train, score and explain several networks on the same images; ends with report.html."""
     display = Display()
     table = None if data is None else table_of(data, positive)  # before torch is imported: a wrong path is told at once
+    externals = tuple(_external(text, positive) for text in external or ())
     from lentigo import compare as job
     from lentigo.config import Experiment, read_experiment
 
@@ -140,7 +153,8 @@ def compare(
     report = job.compare(
         job.Comparison(
             table=table, experiments=tuple(experiments), out=out, command=command_line(), drawn=data is None,
-            cache=cache, split_file=split,
+            cache=cache, split_file=split, seeds=seeds, externals=externals, stress=stress,
+            prevalence=job.PREVALENCE if prevalence is None else prevalence,
         ),
         display=display,
     )  # fmt: skip
@@ -203,39 +217,13 @@ def train(
     say(f"trained: {path}")
 
 
-@app.command(
-    epilog="Examples:\n\nlentigo evaluate runs/alexnet\n\nlentigo evaluate runs/alexnet --data data/other-archive"
-)
-def evaluate(run: RunArg, data: OtherDataOpt = None, positive: PositiveOpt = None, cache: CacheOpt = None) -> None:
-    """Score a run on its test images, or on every image of other data, beside the best shortcut on the same images."""
-    from lentigo.data.beside import lines_beside, probes_beside
-    from lentigo.evidence.metrics import REPORTED_SCORES
-    from lentigo.files import read_json
-    from lentigo.learn.evaluation import evaluate_run
-
-    prepared, own = _data_of_run(run, data, positive, cache)
-    table, pack, split = prepared.table, prepared.pack, prepared.split if own else None
-    folder = run if own else run / "evaluations" / f"{table.name}-{pack.key[:8]}"
-    with Display().bar("scoring", len(table)) as advance:
-        result = evaluate_run(run, table, pack, split, folder=folder, on_progress=advance)
-    for name in REPORTED_SCORES:
-        value = result.metrics[name]
-        say(f"{name:<12}" + ("undefined: a class or a decision is absent" if math.isnan(value) else f"{value:.4f}"))
-    say(f"on {result.metrics['n']} images; written to {folder}")
-    with Display().bar("probing for shortcuts", len(table)) as advance:
-        probes = probes_beside(folder, table, pack, split, audit=run.parent.parent / "audit.json", progress=advance)
-    for line in lines_beside(read_json(folder / "metrics.json"), probes):
-        say(line)
-    say(NOTICE)
-
-
 @app.command(epilog="Examples:\n\nlentigo explain runs/alexnet")
 def explain(run: RunArg, data: OtherDataOpt = None, positive: PositiveOpt = None, cache: CacheOpt = None) -> None:
     """Write the raw Grad-CAM maps of every test image of a run: heatmaps.npy and explanation.json."""
     from lentigo.explain.stage import explain_run
 
-    prepared, own = _data_of_run(run, data, positive, cache)
-    if not own:
+    prepared = data_of_run(run, data, positive, cache)
+    if not prepared.own:
         raise ConfigError(
             f"{data} is not the data that {run} was trained on; `explain` works on the run's own test images"
         )
@@ -259,7 +247,10 @@ def models() -> None:
     console().print(table)
 
 
-app.registered_commands[1:1] = data_commands.app.registered_commands  # data come before networks in --help too
+# In --help: data come before networks, and what a network's score is worth after its training.
+app.registered_commands[1:1] = data_commands.app.registered_commands
+place = [command.callback for command in app.registered_commands].index(explain)
+app.registered_commands[place:place] = evidence_commands.app.registered_commands
 
 
 def main() -> None:
@@ -298,29 +289,6 @@ def _prepare(
     return TrainingData(table=table, pack=pack, split=chosen)
 
 
-def _data_of_run(
-    run: Path, data: Path | None, positive: list[str] | None, cache: Path | None
-) -> "tuple[TrainingData, bool]":
-    """The images that a command on a run works on, and whether they are the run's own."""
-    from lentigo.data.pack import pack_images
-    from lentigo.data.split import Split
-    from lentigo.learn.run import labels_sha256, run_about
-    from lentigo.learn.training import TrainingData, read_run
-
-    about = run_about(run)["data"]
-    table = table_of(data or Path(about["path"]), positive or (None if data else about.get("positive")))
-    with Display().bar("decoding images", len(table)) as advance:
-        pack = pack_images(table, image_px=about["image_px"], cache=cache, progress=advance)
-    own = pack.key == about["pack_key"]
-    if data is None and not own:
-        raise ConfigError(f"{table.root} has changed since {run} was trained on it; restore it, or give --data")
-    labels = labels_sha256(table)
-    if own and about.get("labels_sha256", labels) != labels:
-        raise ConfigError(f"{table.root} now gives other labels than {run} was trained with; check them and --positive")
-    split = read_run(run, table)[1] if own else Split({})
-    return TrainingData(table=table, pack=pack, split=split), own
-
-
 def _sets_protocol(experiment: "Experiment") -> bool:
     """Whether the experiment file itself says how to split, so that the data's own folders do not decide."""
     return "split" in experiment.model_fields_set and "protocol" in experiment.split.model_fields_set
@@ -332,6 +300,13 @@ def _changed(experiment: "Experiment", changes: list[str] | None, **tables: Any)
     for change in changes or ():
         experiment = experiment.with_setting(change)
     return experiment
+
+
+def _external(text: str, positive: list[str] | None) -> "tuple[str, ImageTable]":
+    name, equals, path = text.partition("=")
+    if not (equals and name.strip() and path):
+        raise ConfigError(f"--external {text}: give NAME=PATH, for instance clinic=data/clinic")
+    return name.strip(), table_of(Path(path), positive, one_class=True)
 
 
 def _limits(limit: list[str] | None, names: list[str]) -> dict[str, float]:

@@ -2,15 +2,18 @@
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lentigo.errors import ConfigError
-from lentigo.terminal import say
+from lentigo.terminal import Display, say
 
 if TYPE_CHECKING:
+    from lentigo.data.pack import ImagePack
+    from lentigo.data.split import Split
     from lentigo.data.table import ImageTable
 
 NOTICE = "Research software, not a medical device."
@@ -61,20 +64,66 @@ DeviceOpt = Annotated[
     Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Where to compute; default auto.")
 ]
 WeightsOpt = Annotated[Literal["none", "imagenet"] | None, typer.Option(help="Published weights to start from.")]
+PrevalenceOpt = Annotated[
+    float | None,
+    typer.Option(help="Share of malignant moles among those who would be screened, in (0, 1); default 0.01."),
+]
 SetOpt = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one key of the experiment; repeatable."),
 ]
 
 
-def table_of(data: Path, positive: list[str] | None) -> "ImageTable":
+def table_of(data: Path, positive: list[str] | None, *, one_class: bool = False) -> "ImageTable":
     """The table of a data set, and a word on what was ignored."""
     from lentigo.data.table import read_table
 
-    table = read_table(data, positive=positive or ())
+    table = read_table(data, positive=positive or (), one_class=one_class)
     if table.ignored:
         say(f"ignored {len(table.ignored)} files that are no images, first {table.ignored[0]}", stderr=True)
     return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunData:
+    """The images that a command on a run works on."""
+
+    table: "ImageTable"
+    pack: "ImagePack"
+    split: "Split"  # of no image where they are not the run's own
+    own: bool
+
+
+def data_of_run(run: Path, data: Path | None, positive: list[str] | None, cache: Path | None) -> RunData:
+    """The run's own images, or those of `data`, which may be the run's own too."""
+    from lentigo.data.pack import pack_images
+    from lentigo.data.split import Split
+    from lentigo.learn.run import labels_sha256, run_about
+    from lentigo.learn.training import read_run
+
+    about = run_about(run)["data"]
+    given = positive or (None if data else about.get("positive"))
+    table = table_of(data or Path(about["path"]), given, one_class=data is not None)
+    with Display().bar("decoding images", len(table)) as advance:
+        pack = pack_images(table, image_px=about["image_px"], cache=cache, progress=advance)
+    same = pack.key == about["pack_key"]
+    if data is None and not same:
+        raise ConfigError(f"{table.root} has changed since {run} was trained on it; restore it, or give --data")
+    labels = labels_sha256(table)
+    if same and about.get("labels_sha256", labels) != labels:
+        if data is None or set(_ids_in(run / "split.csv")) == set(table.ids):
+            raise ConfigError(
+                f"{table.root} now gives other labels than {run} was trained with; check them and --positive"
+            )
+        same = False  # the same pictures under other names: copies of training images will be found among them
+    split = read_run(run, table)[1] if same else Split({})
+    return RunData(table=table, pack=pack, split=split, own=same)
+
+
+def _ids_in(split_file: Path) -> list[str]:
+    from lentigo.files import read_csv
+
+    return [row.get("image", "") for row in read_csv(split_file)]
 
 
 def default_protocol(table: "ImageTable") -> str:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lentigo.data.copies import AUDIT_PX, Bar, Copies, find_copies, silent
-from lentigo.data.duplicates import SEARCH_UNITS, Twins, twins_between
+from lentigo.data.copies import AUDIT_PX, Bar, Copies, find_copies, find_copies_between, silent
+from lentigo.data.duplicates import SEARCH_UNITS, Twins
 from lentigo.data.groups import numbered
 from lentigo.data.inspection import FileFacts, FileFinding, blank_images, file_findings, inspect_files
 from lentigo.data.pack import ImagePack, ReadablePack, pack_readable
@@ -310,7 +310,7 @@ def _against(readable: ReadablePack, other: ImageTable, *, cache: Path | None, b
         theirs = pack_readable(other, image_px=AUDIT_PX, cache=cache, progress=told)
     total = SEARCH_UNITS * (len(readable.pack) + len(theirs.pack))
     with bar(f"looking for copies in {other.name}", total) as told:
-        twins = twins_between(readable.pack, theirs.pack, progress=told)
+        twins = find_copies_between(readable.pack, theirs.pack, cache=cache, progress=told)
     ours, labels = readable.table, theirs.table.labels
     return Against(
         data=other.name,

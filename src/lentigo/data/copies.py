@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lentigo.config import SplitConfig
-from lentigo.data.duplicates import SEARCH_UNITS, VERSION, Twins, exact_groups, near_twins
+from lentigo.data.duplicates import SEARCH_UNITS, VERSION, Twins, exact_groups, near_twins, twins_between
 from lentigo.data.groups import joined
 from lentigo.data.inspection import blank_images
 from lentigo.data.pack import ImagePack, default_cache, pack_readable
@@ -73,6 +73,30 @@ def find_copies(pack: ImagePack, *, cache: Path | None = None, progress: Callabl
     copies = Copies(ids=pack.ids, exact=exact, near=tuple(p for p in found if shown(p.one) and shown(p.other)))
     write_json(path, {"version": VERSION, "exact": exact, "near": [asdict(pair) for pair in copies.near]})
     return copies
+
+
+def find_copies_between(
+    pack: ImagePack, other: ImagePack, *, cache: Path | None = None, progress: Callable[[int], None] | None = None
+) -> tuple[Twins, ...]:
+    """Pairs of an image of `pack` and an image of `other` that are one photograph, searched for unless they have been.
+
+    Args:
+        cache: see `find_copies`.
+        progress: called with units done since the last call; `SEARCH_UNITS` an image of both in all.
+    Raises: DataError: a pack is damaged, or the disk is full.
+    """
+    path = (cache or default_cache()) / "copies" / f"{pack.key[:32]}-{other.key[:32]}.json"
+    with contextlib.suppress(DataError, KeyError, TypeError, ValueError):  # none yet, or damaged: it is made
+        about = read_json(path)
+        kept = tuple(Twins(**pair) for pair in about["pairs"])
+        inside = all(0 <= pair.one < len(pack) and 0 <= pair.other < len(other) for pair in kept)
+        if about["version"] == VERSION and inside:
+            if progress:
+                progress(SEARCH_UNITS * (len(pack) + len(other)))
+            return kept
+    found = twins_between(pack, other, progress=progress)
+    write_json(path, {"version": VERSION, "pairs": [asdict(pair) for pair in found]})
+    return found
 
 
 def split_apart(table: ImageTable, config: SplitConfig, *, cache: Path | None = None, bar: Bar | None = None) -> Split:

@@ -45,6 +45,7 @@ class ImagePack:
     ids: tuple[str, ...]
     image_px: int
     crc32: tuple[int, ...]
+    places: tuple[int, ...] | None = None  # of the images in the file; None: all of it, in order
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,7 +53,20 @@ class ImagePack:
     @property
     def key(self) -> str:
         """The SHA-256 that names the images' contents and size."""
-        return self.folder.name
+        if self.places is None:
+            return self.folder.name
+        return hashlib.sha256(f"{self.folder.name} {self.places}".encode()).hexdigest()
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "ImagePack":
+        """The images at `indices`, in that order, read from the same file."""
+        rows = [int(index) for index in indices]
+        return ImagePack(
+            folder=self.folder,
+            ids=tuple(self.ids[row] for row in rows),
+            image_px=self.image_px,
+            crc32=tuple(self.crc32[row] for row in rows),
+            places=tuple(rows if self.places is None else (self.places[row] for row in rows)),
+        )
 
     def read(self, indices: Sequence[int] | np.ndarray) -> UInt8[np.ndarray, "image height width 3"]:
         """The images at `indices`, RGB.
@@ -63,7 +77,8 @@ class ImagePack:
         try:
             with (self.folder / "images.npy").open("rb") as file:
                 for image, index in zip(images, indices, strict=True):
-                    file.seek(_HEADER_BYTES + int(index) * image.nbytes)
+                    place = int(index) if self.places is None else self.places[int(index)]
+                    file.seek(_HEADER_BYTES + place * image.nbytes)
                     file.readinto(image.data)
                     if zlib.crc32(image.data) != self.crc32[int(index)]:
                         raise _damaged(self.folder, f"image {self.ids[int(index)]} has another checksum")

@@ -2,7 +2,6 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
@@ -114,20 +113,6 @@ def permutation_p_value(features: Features, labels: Labels, groups: Int64[np.nda
     targets = shuffled - np.float32(labels.mean())
     scores = _aucs(_smooth_out_of_fold(_waves(scaled, rng), targets), shuffled)
     return float((1 + (scores[1:] >= scores[0]).sum()) / (1 + PERMUTATIONS))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P values adjusted for their number, so that the chance of any false call is kept; NaN stays, and does not count.
-
-    Source: Holm 1979, Scandinavian Journal of Statistics 6(2):65-70, https://www.jstor.org/stable/4615733.
-    """
-    adjusted = list(p_values)
-    known = sorted((index for index, p in enumerate(p_values) if not math.isnan(p)), key=lambda index: p_values[index])
-    least = 0.0
-    for place, index in enumerate(known):
-        least = max(least, min(1.0, (len(known) - place) * p_values[index]))
-        adjusted[index] = least
-    return adjusted
 
 
 def _waves(scaled: Float64[np.ndarray, "image feature"], rng: np.random.Generator) -> Float32[np.ndarray, "image wave"]:

@@ -19,7 +19,6 @@ from lentigo.data.probe_columns import column_views, file_views
 from lentigo.data.probe_models import (
     deal_folds,
     fit_and_score,
-    holm,
     out_of_fold,
     permutation_p_value,
     trainable,
@@ -29,6 +28,7 @@ from lentigo.data.probe_words import MATTERS, SIGNIFICANT, meaning_of
 from lentigo.data.split import Split
 from lentigo.data.table import ImageTable
 from lentigo.errors import DataError
+from lentigo.evidence.comparison import holm
 from lentigo.evidence.intervals import UNDEFINED, Interval, auc_interval
 
 MAX_FITTED = 12_000  # images that are learned from; more make the probes slower and hardly better

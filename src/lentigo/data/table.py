@@ -72,7 +72,7 @@ class ImageRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTable:
-    """A checked table: at least one image of each class, no file twice, in the order of ids."""
+    """A checked table: no file twice, in the order of ids; `read_table` sees to it that it has both classes."""
 
     root: Path
     rows: tuple[ImageRow, ...]
@@ -109,18 +109,19 @@ class ImageTable:
             raise DataError(f"no column {name!r} in an image table; it has {', '.join(allowed)}")
         return [str(getattr(row, name)) for row in self.rows]
 
-    def subset(self, indices: Iterable[int]) -> "ImageTable":
+    def subset(self, indices: Iterable[int] | Int64[np.ndarray, " row"]) -> "ImageTable":
         """The rows at `indices`, in that order; may hold one class only."""
         return replace(self, rows=tuple(self.rows[index] for index in indices))
 
 
-def read_table(data: Path, *, positive: Sequence[str] = ()) -> ImageTable:
+def read_table(data: Path, *, positive: Sequence[str] = (), one_class: bool = False) -> ImageTable:
     """Read a data set's table from class folders or a CSV.
 
     Args:
         data: the folder or the CSV file.
         positive: label spellings that count as malignant, every other label then being benign; empty: the common
             spellings (0/1, benign/malignant).
+        one_class: whether images of a single class will do, as where a finished network is only scored.
     Raises: DataError: nothing found, unknown label, missing file, a file twice, one class only, an image outside the
         class folders, or a name in `positive` that no image has.
     """
@@ -133,7 +134,7 @@ def read_table(data: Path, *, positive: Sequence[str] = ()) -> ImageTable:
             table = _from_csv(data / METADATA, positive)
         else:
             table = _from_folders(data, positive)
-        _check(table, data)
+        _check(table, data, one_class=one_class)
     except OSError as error:
         raise DataError(f"{data} cannot be read ({error}); check its permissions and names") from error
     return replace(table, source=data, positive=tuple(positive))
@@ -302,7 +303,7 @@ def _check_positive(data: Path, positive: Sequence[str], found: Collection[str])
         raise DataError(f"{data} has no label {' and no label '.join(absent)}; --positive takes some of {listed}")
 
 
-def _check(table: ImageTable, data: Path) -> None:
+def _check(table: ImageTable, data: Path, *, one_class: bool) -> None:
     if not table.rows:
         raise DataError(
             f"{data} holds no images; give a folder with benign/ and malignant/ (also under train/ and test/), "
@@ -318,6 +319,6 @@ def _check(table: ImageTable, data: Path) -> None:
     if twice:
         raise DataError(f"{data} names {len(twice)} files more than once, first {twice[0]}; keep one row for each file")
     counts = Counter(row.label for row in table.rows)
-    if len(counts) < 2:
+    if len(counts) < 2 and not one_class:
         only = LABEL_NAMES[next(iter(counts))]
         raise DataError(f"{data} holds {len(table)} images, all {only}; both benign and malignant images are needed")

@@ -1,15 +1,39 @@
-"""Scores within parts of a set of images, such as those of one archive. Arrays and names in, scores out."""
+"""Scores within parts of a set of images, such as those of one archive. Arrays and names in, scores out.
+
+`group_score` scores one set alone. `subgroup_scores` scores every part that a column makes (age, sex, body site), says
+how far the parts lie from each other, and which of them are too small to say anything.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, Integer, Real
+from jaxtyping import Bool, Int64, Integer, Real
 
-from lentigo.evidence.intervals import UNDEFINED, Interval, auc_interval
+from lentigo.errors import ConfigError, DataError
+from lentigo.evidence.comparison import holm
+from lentigo.evidence.intervals import (
+    UNDEFINED,
+    Groups,
+    Interval,
+    auc_interval,
+    group_index,
+    normal_quantile,
+    share_interval,
+)
 from lentigo.evidence.metrics import check_scores
+
+LEAST_TO_JUDGE = 10  # images of each class that a score needs, or groups of them: below, a score says nothing
+# Below, a score is imprecise: Collins, Ogundimu & Altman 2016, Statistics in Medicine 35(2):214-226,
+# doi:10.1002/sim.6787, who ask for 100 patients with the disease, better 200.
+LEAST_TO_BE_PRECISE = 100
+SUBGROUP_SCORES = ("auc", "sensitivity", "specificity")
+_NEEDED_LABELS = {"auc": (0, 1), "sensitivity": (1,), "specificity": (0,)}
+_LOST_WITHOUT = {1: "no malignant image: no AUC, no sensitivity", 0: "no benign image: no AUC, no specificity"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +50,46 @@ class GroupScore:
     def to_dict(self) -> dict[str, Any]:
         """As JSON-safe values."""
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubgroupScore:
+    """How well the images of one subgroup are told apart; 95 % intervals, `UNDEFINED` where a class is absent."""
+
+    name: str
+    n: int
+    n_malignant: int
+    auc: Interval
+    sensitivity: Interval
+    specificity: Interval
+    warning: str  # why not to build on it, see `subgroup_scores`; else empty
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """The widest difference of a score between two subgroups that are large enough to be judged."""
+
+    score: str  # one of SUBGROUP_SCORES
+    high: str  # name of the subgroup with the higher score
+    low: str
+    difference: Interval  # high less low, in [0, 1]; its interval holds for all pairs at once
+    p_value: float  # of these two, corrected by Holm over all pairs
+    n_pairs: int  # of subgroups that were compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subgroups:
+    """The scores of the parts that one column makes of a set of images."""
+
+    column: str
+    scores: tuple[SubgroupScore, ...]
+    gaps: tuple[Gap, ...]  # one a score, where at least two subgroups can be judged by it
+    unknown: int  # images without a value in this column; they are in no subgroup
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-safe values; what is undefined is None."""
+        about: dict[str, Any] = _without_nan(asdict(self))
+        return about
 
 
 def group_score(
@@ -75,3 +139,194 @@ def scores_by_group(
         if not math.isnan(score.auc):
             found[name] = score
     return found
+
+
+def subgroup_scores(
+    labels: Integer[np.ndarray, " image"],
+    logits: Real[np.ndarray, " image"],
+    names: Sequence[str],
+    *,
+    column: str,
+    threshold_logit: float = 0.0,
+    groups: Groups = None,
+    order: Sequence[str] = (),
+) -> Subgroups:
+    """The scores of every subgroup of a column, and the widest gap between two of them for each score.
+
+    A subgroup carries a warning for each class of which it has no image; fewer than 10, or than 10 groups ("too small
+    to say anything"); or fewer than 100 ("imprecise"). A gap is sought among those with 10 or more of each class that
+    the score needs. Its interval is put together from those of the two scores, which are taken for independent; at
+    level 1 - 0.05 / pairs, since the widest of many gaps is wide by chance alone. The p-value of a share is that of the
+    pooled z test, where images that depend on each other count as in `share_interval`; that of an AUC is normal, with
+    the width of the interval.
+
+    Args:
+        labels: 1 = malignant, 0 = benign.
+        logits: higher = more malignant.
+        names: the subgroup of each image; the empty name is none.
+        column: what the names are of, for people to read.
+        threshold_logit: an image is called malignant when its logit >= this.
+        groups: one number an image, as in `auc_interval`.
+        order: names that come first, in this order; the others follow by alphabet.
+    Raises:
+        DataError: see `metrics.check_scores`; or as many names or groups as images are not given.
+        ConfigError: the threshold is NaN.
+    Source: interval: Newcombe 1998, Statistics in Medicine 17(8):873-890,
+        doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I, from Wilson's intervals; of an AUC by the
+        same rule, as Zou & Donner 2008, Statistics in Medicine 27(10):1693-1702, doi:10.1002/sim.3095, have it.
+    """
+    check_scores(labels, logits)
+    if math.isnan(threshold_logit):
+        raise ConfigError("threshold_logit is NaN; any number or infinity is allowed: 0.0 is a probability of 0.5")
+    if len(names) != labels.size:
+        raise DataError(f"there are {len(names)} names of subgroups for {labels.size} images; give one an image")
+    group, of_image = group_index(groups, labels.size), np.array(names, dtype=np.str_)
+    called: Bool[np.ndarray, " image"] = logits.astype(np.float64) >= threshold_logit
+    parts = {}
+    for name in _in_order(names, order):
+        chosen = of_image == name
+        parts[name] = _Part(labels[chosen], logits[chosen], called[chosen], group[chosen])
+    found = (_widest_gap(parts, score) for score in SUBGROUP_SCORES)
+    return Subgroups(
+        column=column,
+        scores=tuple(_score(name, part) for name, part in parts.items()),
+        gaps=tuple(gap for gap in found if gap is not None),
+        unknown=int(np.count_nonzero(of_image == "")),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The images of one subgroup."""
+
+    labels: Integer[np.ndarray, " image"]
+    logits: Real[np.ndarray, " image"]
+    called: Bool[np.ndarray, " image"]  # malignant
+    groups: Int64[np.ndarray, " image"]
+
+    def score(self, name: str, level: float = 0.95) -> Interval:
+        """One of `SUBGROUP_SCORES`; `UNDEFINED` where a class that it needs is absent."""
+        if name == "auc":
+            if np.unique(self.labels).size < 2:
+                return UNDEFINED
+            return auc_interval(self.labels, self.logits, groups=self.groups, level=level)
+        label = _NEEDED_LABELS[name][0]
+        of_class = self.labels == label
+        right = self.called[of_class] == (label == 1)
+        return share_interval(right, groups=self.groups[of_class], level=level)
+
+    def counts(self, label: int) -> tuple[int, int]:
+        """Images of a class, and the groups that they come from."""
+        members = self.groups[self.labels == label]
+        return members.size, np.unique(members).size
+
+
+def _in_order(names: Sequence[str], order: Sequence[str]) -> list[str]:
+    present = set(names) - {""}
+    first = [name for name in dict.fromkeys(order) if name in present]
+    return first + sorted(present - set(first))
+
+
+def _score(name: str, part: _Part) -> SubgroupScore:
+    return SubgroupScore(
+        name=name,
+        n=part.labels.size,
+        n_malignant=part.counts(1)[0],
+        auc=part.score("auc"),
+        sensitivity=part.score("sensitivity"),
+        specificity=part.score("specificity"),
+        warning=_warning(part),
+    )
+
+
+def _warning(part: _Part) -> str:
+    sentences: list[str] = []
+    too_small: list[str] = []
+    imprecise: list[str] = []
+    for label, kind in ((1, "malignant"), (0, "benign")):
+        images, independent = part.counts(label)
+        counted = f"{images} {kind} image{'s' if images > 1 else ''}"
+        if independent < images:
+            counted += f" of {independent} independent group{'s' if independent > 1 else ''}"
+        if not images:
+            sentences.append(_LOST_WITHOUT[label])
+        elif independent < LEAST_TO_JUDGE:
+            too_small.append(counted)
+        elif independent < LEAST_TO_BE_PRECISE:
+            imprecise.append(counted)
+    if too_small:
+        sentences.append(f"too small to say anything: {', '.join(too_small)}")
+    if imprecise:
+        sentences.append(f"imprecise: {', '.join(imprecise)}; fewer than {LEAST_TO_BE_PRECISE}")
+    return "; ".join(sentences)
+
+
+def _widest_gap(parts: Mapping[str, _Part], score: str) -> Gap | None:
+    """None with fewer than two subgroups that are large enough."""
+    judged = {
+        name: part
+        for name, part in parts.items()
+        if all(part.counts(label)[1] >= LEAST_TO_JUDGE for label in _NEEDED_LABELS[score])
+    }
+    pairs = list(combinations(judged, 2))
+    if not pairs:
+        return None
+    usual = {name: part.score(score) for name, part in judged.items()}
+    # The higher one first; of equal ones that which comes first.
+    pairs = [(a, b) if usual[a].value >= usual[b].value else (b, a) for a, b in pairs]
+    p_of = _p_of_aucs if score == "auc" else _p_of_shares
+    p_values = holm([p_of(usual[high], usual[low]) for high, low in pairs])
+    widest = max(range(len(pairs)), key=lambda i: usual[pairs[i][0]].value - usual[pairs[i][1]].value)
+    high, low = pairs[widest]
+    level = 1 - 0.05 / len(pairs)
+    return Gap(
+        score=score,
+        high=high,
+        low=low,
+        difference=_difference(*(judged[name].score(score, level) for name in (high, low))),
+        p_value=p_values[widest],
+        n_pairs=len(pairs),
+    )
+
+
+def _difference(one: Interval, other: Interval) -> Interval:
+    """`one` less `other`: either bound is as far away as the distances to the two bounds that make it, squared."""
+    middle = one.value - other.value
+    below = math.hypot(one.value - one.low, other.high - other.value)
+    above = math.hypot(one.high - one.value, other.value - other.low)
+    return Interval(middle, middle - below, middle + above)
+
+
+def _p_of_aucs(high: Interval, low: Interval) -> float:
+    """Two-sided; below 0.05 where the interval of the difference, from two of 95 %, leaves out 0."""
+    # The plain normal test of two DeLong variances has none for an AUC of 1: of 12 + 12 images against 60 + 60, both of
+    # a true AUC of 0.95, it found a difference in 15 % of 1,000 simulated studies; this way in 2 %.
+    gap = _difference(high, low)
+    return _two_sided(gap.value / (gap.value - gap.low) * normal_quantile(0.95))
+
+
+def _p_of_shares(high: Interval, low: Interval) -> float:
+    """Two-sided, by the pooled z test; of the numbers of images that the two intervals, of 95 %, stand for."""
+    n_high, n_low = _number_behind(high), _number_behind(low)
+    pooled = (high.value * n_high + low.value * n_low) / (n_high + n_low)
+    if pooled in (0.0, 1.0):
+        return 1.0
+    return _two_sided((high.value - low.value) / math.sqrt(pooled * (1 - pooled) * (1 / n_high + 1 / n_low)))
+
+
+def _number_behind(share: Interval) -> float:
+    """How many independent images Wilson's interval is of: at a bound x the share is z * sqrt(x (1 - x) / n) away."""
+    bound = max(share.low, share.high, key=lambda x: abs(x - share.value))
+    return normal_quantile(0.95) ** 2 * bound * (1 - bound) / (bound - share.value) ** 2
+
+
+def _two_sided(z: float) -> float:
+    return 2 * NormalDist().cdf(-abs(z))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

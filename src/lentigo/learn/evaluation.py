@@ -9,13 +9,16 @@ import numpy as np
 import torch
 
 from lentigo.data.pack import ImagePack
+from lentigo.data.predictions import Predictions, read_predictions
 from lentigo.data.split import Split, groups_of
 from lentigo.data.table import ImageTable
+from lentigo.errors import DataError
+from lentigo.evidence.decisions import Decisions, decide, undecided
 from lentigo.evidence.metrics import scores
 from lentigo.evidence.subgroups import group_score, scores_by_group
-from lentigo.files import write_json
+from lentigo.files import read_csv, read_json, write_json
 from lentigo.learn.checkpoint import run_checkpoint
-from lentigo.learn.prediction import Predictions, predict_logits, read_predictions
+from lentigo.learn.prediction import predict_logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +42,8 @@ def evaluate_run(
     """Score a run and write `predictions.csv` and `metrics.json`, in which also stand the scores within each source.
 
     Args:
-        split: the test part is scored, and `validation.csv` gets the logits on which thresholds may be chosen later;
-            None: every image of the table is scored.
+        split: the test part is scored; the validation part's logits go to `validation.csv`, and what is chosen on them,
+            a temperature and thresholds, to `decisions.json`; None: every image of the table is scored.
         folder: where to write; None: the run folder.
     Raises: RunError: the run has no whole checkpoint.
     """
@@ -54,6 +57,8 @@ def evaluate_run(
 
     if split is not None:
         predict(split.indices(table, "validation")).write(folder / "validation.csv")
+        (folder / "decisions.json").unlink(missing_ok=True)  # of an earlier scoring
+        decisions_of(folder)
     predictions = predict(np.arange(len(table)) if split is None else split.indices(table, "test"))
     metrics = dict(scores(predictions.labels, predictions.logits))
     predictions.write(folder / "predictions.csv")
@@ -77,6 +82,28 @@ def standing(predictions: Predictions, table: ImageTable) -> dict[str, Any]:
         "auc_high": whole.high,
         "within_sources": {name: score.to_dict() for name, score in within.items()},
     }
+
+
+def decisions_of(run: Path) -> Decisions:
+    """What a run decides by: from `decisions.json`, else chosen on `validation.csv`, and kept.
+
+    Raises: DataError: a file is damaged.
+    """
+    path = run / "decisions.json"
+    if path.is_file():
+        return Decisions.from_dict(read_json(path))
+    if not (run / "validation.csv").is_file():
+        return undecided("the run has no validation.csv; evaluate it on its own images first")
+    try:
+        validation = read_predictions(run / "validation.csv")
+    except DataError as error:
+        if len(read_csv(run / "validation.csv")):
+            raise
+        decisions = undecided(f"no image was kept for validation ({error})")
+    else:
+        decisions = decide(validation.labels, validation.logits)
+    write_json(path, decisions.to_dict())
+    return decisions
 
 
 def read_evaluation(folder: Path) -> Evaluation:

@@ -9,6 +9,9 @@ from jaxtyping import Float32, Int64, UInt8
 
 from lentigo.errors import DataError
 from lentigo.evidence.intervals import Interval
+from lentigo.report.card import Card
+from lentigo.report.checklist import Item
+from lentigo.report.evidence import Evidence
 
 GALLERY_SECTIONS = ("malignant", "benign", "disagree", "all_wrong")
 
@@ -107,11 +110,18 @@ class ReportContent:
     cells: Mapping[str, tuple[int, int]]  # model name -> rows and columns of its map
     notes: tuple[str, ...]  # warnings, shown at the top
     worth: Worth | None = None  # None: the data were not audited
+    evidence: Evidence | None = None  # of the same models and test images
+    cards: tuple[Card, ...] = ()
+    checklist: tuple[Item, ...] = ()
 
     def __post_init__(self) -> None:
         names = [model.name for model in self.models]
         if not names or len(set(names)) < len(names):
             raise DataError(f"a report needs models of different names, got {names or 'none'}; name each run once")
+        if self.evidence is not None and list(self.evidence.assessments) != names:
+            raise DataError(
+                f"the evidence is of {', '.join(self.evidence.assessments)}, the report of {', '.join(names)}"
+            )
         for model in self.models:
             _check_lengths(model, images=self.labels.size, gallery=len(self.gallery))
             if model.name not in self.heat_scale or model.name not in self.cells:

@@ -14,13 +14,14 @@ from typing import Any, TypeAlias
 
 import matplotlib
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lentigo.errors import UndefinedMetricError
+from lentigo.evidence.intervals import Interval
 from lentigo.evidence.metrics import roc_curve
 from lentigo.report.content import ModelResult, Numbers
 
@@ -100,11 +101,17 @@ def model_style(index: int) -> Style:
 
 
 def score_bars(
-    models: Sequence[ModelResult], keys: Sequence[str], *, paper_scores: Mapping[str, Numbers] | None, name: str
+    models: Sequence[ModelResult],
+    keys: Sequence[str],
+    *,
+    paper_scores: Mapping[str, Numbers] | None,
+    intervals: Mapping[str, Mapping[str, Interval]] | None = None,
+    name: str,
 ) -> str:
     """Bars from 0 to 1 in groups, one group a score and one bar a model; the paper's figures as diamonds on them.
 
     Args:
+        intervals: by model and score, drawn as error bars.
         keys: the scores to show, out of SCORE_TITLES. An undefined one has no bar.
         name: starts every id in the SVG, and must be the only one of its kind on the page.
     """
@@ -117,6 +124,8 @@ def score_bars(
             places = np.arange(len(keys)) + (index - (len(models) - 1) / 2) * width
             heights = [float(model.scores[key]) for key in keys]
             axes.bar(places, heights, width * 0.9, **_bar_look(style))
+            if intervals and model.name in intervals:
+                _error_bars(axes, places, [intervals[model.name][key] for key in keys])
             figures = (paper_scores or {}).get(model.name, {})
             shown = [(place, figures[key]) for place, key in zip(places, keys, strict=True) if key in figures]
             if shown:
@@ -133,9 +142,34 @@ def score_bars(
     return draw(paint, name=name, size_px=(440, 300), description=f"Bar chart of scores from 0 to 1. {spoken}.")
 
 
-def roc_curves(
-    models: Sequence[ModelResult], labels: Int64[np.ndarray, " image"], *, zoom: bool = False, name: str
-) -> str:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """What a ROC curve is drawn of."""
+
+    title: str
+    logits: Float[np.ndarray, " image"]
+    auc: float
+    recall: float  # at a probability of 0.5
+    specificity: float
+
+
+def scores_of(model: ModelResult) -> Scores:
+    """The part of a network's results that its ROC curve shows."""
+    auc, recall, specificity = (float(model.scores[key]) for key in ("auc", "recall", "specificity"))
+    return Scores(title=model.title, logits=model.logits, auc=auc, recall=recall, specificity=specificity)
+
+
+def roc_panels(models: Sequence[Scores], labels: Int64[np.ndarray, " image"], *, name: str) -> list[str]:
+    """ROC curves, and beside them their upper left corner where it holds most of every curve; none for one class."""
+    defined = [model.auc for model in models if not np.isnan(model.auc)]
+    # The corner alone would miss most of a curve of a lower AUC, and could stay empty.
+    panels = (False, True) if defined and min(defined) >= 0.85 else (False,)
+    return [
+        roc_curves(models, labels, zoom=zoom, name=f"{name}{place}") for place, zoom in enumerate(panels) if defined
+    ]
+
+
+def roc_curves(models: Sequence[Scores], labels: Int64[np.ndarray, " image"], *, zoom: bool = False, name: str) -> str:
     """ROC curves with the random diagonal and the perfect classifier; a marker stands where the threshold is 0.5.
 
     Args:
@@ -161,7 +195,7 @@ def roc_curves(
         axes.text(1, 1.012, "enlarged" if zoom else "perfect", **above)
         axes.set(xlabel="False alarms (1 − specificity)", ylabel="Recall (sensitivity)", aspect="equal")
 
-    spoken = "; ".join(f"{model.title}: AUC {_spoken(model.scores['auc'])}" for model in models)
+    spoken = "; ".join(f"{model.title}: AUC {_spoken(model.auc)}" for model in models)
     part = f"upper left corner, false alarms up to {ROC_ZOOM}" if zoom else "with those of chance and of no mistake"
     return draw(paint, name=name, size_px=(440, 430), description=f"ROC curves, {part}. {spoken}.")
 
@@ -244,13 +278,19 @@ def bar_swatch(style: Style, *, name: str) -> str:
     return draw(paint, name=name, size_px=(28, 16), description="")
 
 
-def _inside_zoom(model: ModelResult) -> bool:
+def _error_bars(axes: Axes, places: np.ndarray, intervals: Sequence[Interval]) -> None:
+    for place, interval in zip(places, intervals, strict=True):
+        if not np.isnan(interval.low):
+            axes.plot([place, place], [interval.low, interval.high], color=CARD, linewidth=4.5, zorder=3)
+            axes.plot([place, place], [interval.low, interval.high], color=INK, linewidth=1.6, zorder=4)
+
+
+def _inside_zoom(model: Scores) -> bool:
     """Whether the model's operating point lies in the zoomed panel, so that no marker is cut at its edge."""
-    recall, specificity = float(model.scores["recall"]), float(model.scores["specificity"])
-    return recall >= 1 - ROC_ZOOM and specificity >= 1 - ROC_ZOOM
+    return model.recall >= 1 - ROC_ZOOM and model.specificity >= 1 - ROC_ZOOM
 
 
-def _roc_line(axes: Axes, model: ModelResult, labels: Int64[np.ndarray, " image"], index: int, *, points: bool) -> None:
+def _roc_line(axes: Axes, model: Scores, labels: Int64[np.ndarray, " image"], index: int, *, points: bool) -> None:
     style = model_style(index)
     try:
         curve = roc_curve(labels, model.logits).simplified()
@@ -259,7 +299,7 @@ def _roc_line(axes: Axes, model: ModelResult, labels: Int64[np.ndarray, " image"
     look: dict[str, Any] = {"color": style.colour, "zorder": 3}
     axes.plot(curve.false_positive_rate, curve.true_positive_rate, dashes=style.dashes or (None, None), **look)
     if points:
-        place = [1 - float(model.scores["specificity"])], [float(model.scores["recall"])]
+        place = [1 - model.specificity], [model.recall]
         axes.plot(*place, style.marker, markersize=9, markeredgecolor=CARD, clip_on=False, **{**look, "zorder": 4})
 
 

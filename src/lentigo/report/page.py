@@ -10,15 +10,22 @@ from markupsafe import Markup
 from lentigo.evidence.metrics import REPORTED_SCORES
 from lentigo.explain.cam import overlay
 from lentigo.files import write_text
-from lentigo.report import figures, words
+from lentigo.report import figures, texts, words
 from lentigo.report.content import GALLERY_SECTIONS, GalleryImage, ModelResult, ReportContent
+from lentigo.report.evidence_view import evidence_view
 from lentigo.report.pieces import PHOTO_PX, page_environment, photograph
 
 SECTIONS = (
     ("run", "What was run"),
     ("scores", "Scores"),
     ("worth", "What they are worth"),
+    ("external", "On other data"),
+    ("pairs", "One against another"),
     ("roc", "ROC curves"),
+    ("operating", "Whom it would send to the doctor"),
+    ("calibration", "Calibration"),
+    ("subgroups", "Whom it fails"),
+    ("robustness", "On changed images"),
     ("training", "Training"),
     ("confusion", "Right and wrong"),
     ("examples", "Training images"),
@@ -26,9 +33,15 @@ SECTIONS = (
     ("gallery", "Heat maps"),
     ("disagreements", "Disagreements"),
     ("costs", "Costs"),
+    ("card", "Model cards"),
+    ("checklist", "Reporting checklists"),
     ("limits", "Limits"),
     ("reproduce", "Repeat it"),
 )
+# These are shown where there is evidence: always, but for content put together without it.
+EVIDENCE_SECTIONS = (
+    "external", "pairs", "operating", "calibration", "subgroups", "robustness", "card", "checklist"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,7 @@ class ScoreCell:
 
     text: str
     best: bool
+    interval: str  # 95 %; empty where there is none
     reason: str  # why it is undefined; empty where it is not
     paper: str  # the paper's figure; empty without one
     difference: str  # ours less the paper's
@@ -54,7 +68,10 @@ def render_report(content: ReportContent) -> str:
         .get_template("template.html")
         .render(
             content=content,
-            sections=SECTIONS,
+            sections=[item for item in SECTIONS if content.evidence is not None or item[0] not in EVIDENCE_SECTIONS],
+            view=None
+            if content.evidence is None
+            else evidence_view(content.evidence, content.cards, content.checklist),
             disclaimer=words.DISCLAIMER,
             summary=words.summary(content),
             limits=words.limits(content),
@@ -71,19 +88,20 @@ def render_report(content: ReportContent) -> str:
 
 def score_rows(content: ReportContent) -> list[list[ScoreCell]]:
     """A row for each model, a cell for each of REPORTED_SCORES; the best by what is printed, if there is a choice."""
-    printed = {key: [words.score_text(model.scores[key]) for model in content.models] for key in REPORTED_SCORES}
+    printed = {key: [texts.score_text(model.scores[key]) for model in content.models] for key in REPORTED_SCORES}
     best = {key: max((text for text in texts if text != "undefined"), default="") for key, texts in printed.items()}
     rows = []
     for model in content.models:
         paper = (content.paper_scores or {}).get(model.name, {})
         row = []
         for key in REPORTED_SCORES:
-            text = words.score_text(model.scores[key])
+            text = texts.score_text(model.scores[key])
             undefined = text == "undefined"
             row.append(
                 ScoreCell(
                     text=text,
                     best=len(content.models) > 1 and text == best[key] and len(set(printed[key])) > 1,
+                    interval=_interval(content, model.name, key),
                     reason=words.undefined_reason(key, model.scores) if undefined else "",
                     paper=f"{paper[key]:.3f}" if key in paper else "",
                     difference="" if undefined or key not in paper else _signed(float(model.scores[key]) - paper[key]),
@@ -93,10 +111,24 @@ def score_rows(content: ReportContent) -> list[list[ScoreCell]]:
     return rows
 
 
+def _intervals(content: ReportContent) -> dict[str, Any]:
+    found = {} if content.evidence is None else content.evidence.assessments
+    return {name: assessment.scores for name, assessment in found.items()}
+
+
+def _interval(content: ReportContent, model: str, key: str) -> str:
+    if content.evidence is None:
+        return ""
+    found = content.evidence.assessments[model].scores[key]
+    return "" if np.isnan(found.low) else f"{found.low:.3f} to {found.high:.3f}"
+
+
 def _score_view(content: ReportContent) -> dict[str, Any]:
     models, half = content.models, len(REPORTED_SCORES) // 2
     charts = [
-        figures.score_bars(models, keys, paper_scores=content.paper_scores, name=f"bars{part}")
+        figures.score_bars(
+            models, keys, paper_scores=content.paper_scores, intervals=_intervals(content), name=f"bars{part}"
+        )
         for part, keys in enumerate((REPORTED_SCORES[:half], REPORTED_SCORES[half:]))
     ]
     legend = [
@@ -112,21 +144,17 @@ def _score_view(content: ReportContent) -> dict[str, Any]:
 
 def _curve_view(content: ReportContent) -> dict[str, Any]:
     models = content.models
-    defined = [model.scores["auc"] for model in models if not np.isnan(model.scores["auc"])]
-    # The corner alone would miss most of a curve of a lower AUC, and could stay empty.
-    panels = (False, True) if defined and min(defined) >= 0.85 else (False,)
     ends = figures.shared_axes(models)
     return {
         "roc_charts": [
-            Markup(figures.roc_curves(models, content.labels, zoom=zoom, name=f"roc{index}"))
-            for index, zoom in enumerate(panels)
-            if defined
+            Markup(chart)
+            for chart in figures.roc_panels([figures.scores_of(m) for m in models], content.labels, name="roc")
         ],
         "roc_legend": [
             (
                 _swatch(figures.model_style(index), f"roc-legend{index}"),
                 model.title,
-                words.score_text(model.scores["auc"]),
+                texts.score_text(model.scores["auc"]),
             )
             for index, model in enumerate(models)
         ],
@@ -170,7 +198,7 @@ def _map_cell(model: ModelResult, image: GalleryImage, index: int) -> dict[str, 
     return {
         "title": model.title,
         "photograph": photograph(model.overlays[index]),
-        "probability": words.probability_text(logit),
+        "probability": texts.probability_text(logit),
         "right": (logit >= 0) == (image.label == 1),
         "empty": model.empty[index],
     }

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from lentigo.report import words
+from lentigo.report import texts
 
 PHOTO_PX = 200  # width of the photographs in the file; they are shown at 90 to 170 CSS pixels
 JPEG_QUALITY = 85
@@ -33,7 +33,7 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= words.FILTERS
+    environment.filters |= texts.FILTERS
     return environment
 
 

@@ -1,68 +1,21 @@
 """Numbers and findings of the report as text. Every sentence is computed from the content; none is a verdict."""
 
 import math
-from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool
 
-from lentigo.evidence.intervals import Interval, wilson_interval
+from lentigo.evidence.intervals import wilson_interval
 from lentigo.report.content import ModelResult, Numbers, ReportContent
+from lentigo.report.evidence import Evidence
+from lentigo.report.evidence_words import best_sentence, chance_sentences
+from lentigo.report.texts import count_text, listed, score_text
 
 DISCLAIMER = (
     "Research software, not a medical device. No number or picture on this page says that a lesion is harmless; "
     "a low probability does not rule out melanoma. Have a physician look at a spot that changes or worries you."
 )
 _NUMBER_WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-
-
-def score_text(value: float | int) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.3f}"
-
-
-def count_text(value: int) -> str:
-    return f"{value:,}"
-
-
-def rate_text(value: float) -> str:
-    """Images a second; three digits are more than a busy machine repeats."""
-    if not math.isfinite(value):
-        return "unknown"
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def duration_text(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "unknown"
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes, rest_s = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest_s:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def large_text(value: int) -> str:
-    """A large number with the word for its size: 7,609,090,048 is 7.61 billion."""
-    for size, word in ((10**9, "billion"), (10**6, "million")):
-        if value >= size:
-            return f"{value / size:.3g} {word}" if value < 1000 * size else f"{value / size:,.0f} {word}"
-    return count_text(value)
-
-
-def interval_text(interval: Interval) -> str:
-    """The value with its bounds, such as 0.950 (0.940 to 0.960)."""
-    if math.isnan(interval.value):
-        return "undefined"
-    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
-
-
-def probability_text(logit: float) -> str:
-    """Probability of malignant; never 0 or 1, which no model knows."""
-    probability = 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
-    if probability < 0.0005:
-        return "<0.001"
-    return ">0.999" if probability >= 0.9995 else f"{probability:.3f}"
 
 
 def undefined_reason(key: str, scores: Numbers) -> str:
@@ -89,7 +42,7 @@ def summary(content: ReportContent) -> list[str]:
     where = "" if learned or content.drawn else f" of {content.data_name}"
     found = [f"{models} {learned}scored on {count_text(n)} test images{where} that were kept out of training."]
     worth = [] if content.worth is None else [content.worth.sentence]
-    told = (*_auc_sentences(content.models), *_missed_sentence(content), *_disagreement_sentence(content))
+    told = (*_auc_sentences(content), *_missed_sentence(content), *_disagreement_sentence(content))
     return [*found, *told, *worth]
 
 
@@ -107,18 +60,13 @@ def limits(content: ReportContent) -> list[tuple[str, str]]:
             "no probe was made for is not found."
         )
     found = [
-        ("One data set, one split, one training", _one_training(content)),
+        (
+            "One data set, one split" if _several_seeds(content) else "One data set, one split, one training",
+            _one_training(content),
+        ),
         ("The origin of the images", origin),
-        (
-            "Whom it was tried on",
-            "No subgroup is scored. On some skin tones, ages, body sites or cameras, and on photographs from phones, "
-            "the models may do worse than the table says.",
-        ),
-        (
-            "The threshold",
-            "An image is called malignant from a probability of 0.5 on, as in the paper. That weighs a missed melanoma "
-            "like a needless excision; it is nobody's clinical choice. The probabilities are not calibrated.",
-        ),
+        ("Whom it was tried on", _whom(content.evidence)),
+        ("The threshold", _threshold(content.evidence)),
         (
             "The heat maps",
             "A map is as coarse as its cells, and its smooth edges are interpolation. Whether the colour lies on the "
@@ -156,23 +104,27 @@ def _right(content: ReportContent) -> Bool[np.ndarray, "model image"]:
     return right
 
 
-def _auc_sentences(models: Sequence[ModelResult]) -> list[str]:
+def _auc_sentences(content: ReportContent) -> list[str]:
+    models = content.models
     ranked = sorted(
         (model for model in models if not math.isnan(model.scores["auc"])), key=lambda m: -float(m.scores["auc"])
     )
     if not ranked:
         return ["The AUC is undefined, since the test images are of one class."]
     shown = [score_text(model.scores["auc"]) for model in ranked]
+    tested = [] if content.evidence is None else [best_sentence(content.evidence), *chance_sentences(content.evidence)]
     if len(models) == 1:
-        return [f"{ranked[0].title} reaches an AUC of {shown[0]}."]
+        return [f"{ranked[0].title} reaches an AUC of {shown[0]}.", *filter(None, tested)]
     best = [model.title for model, text in zip(ranked, shown, strict=True) if text == shown[0]]
     others = [f"{m.title} ({text})" for m, text in zip(ranked, shown, strict=True) if text != shown[0]]
     if not others:
-        return [f"All have the same AUC, {shown[0]}, to three digits."]
+        return [f"All have the same AUC, {shown[0]}, to three digits.", *filter(None, tested)]
     has = "has" if len(best) == 1 else "share"
-    first = f"{_listed(best)} {has} the highest AUC, {shown[0]}, followed by {_listed(others)}."
-    apart = float(ranked[0].scores["auc"]) - float(ranked[-1].scores["auc"])
-    return [first, f"Best and worst lie {apart:.3f} apart; whether that is more than chance is not tested here."]
+    first = f"{listed(best)} {has} the highest AUC, {shown[0]}, followed by {listed(others)}."
+    if content.evidence is None:
+        apart = float(ranked[0].scores["auc"]) - float(ranked[-1].scores["auc"])
+        return [first, f"Best and worst lie {apart:.3f} apart; whether that is more than chance is not tested here."]
+    return [first, *filter(None, tested)]
 
 
 def _missed_sentence(content: ReportContent) -> list[str]:
@@ -194,10 +146,42 @@ def _disagreement_sentence(content: ReportContent) -> list[str]:
     return [f"The models disagree on {count_text(disagree)} of {count_text(content.labels.size)} test images."]
 
 
+def _several_seeds(content: ReportContent) -> bool:
+    return content.evidence is not None and bool(content.evidence.repeats)
+
+
+def _whom(evidence: Evidence | None) -> str:
+    phones = "photographs from phones" if evidence is None or not evidence.externals else "images from elsewhere"
+    columns = [] if evidence is None else [
+        subgroups.column.lower() for subgroups in next(iter(evidence.assessments.values())).subgroups
+    ]  # fmt: skip
+    if not columns:
+        return (
+            f"No subgroup is scored. On some skin tones, ages, body sites or cameras, and on {phones}, the models may "
+            "do worse than the table says."
+        )
+    return (
+        f"Subgroups are scored by {listed(columns)}. What the table does not tell of the images is not looked at, and "
+        f"on {phones} the models may do worse than it says."
+    )
+
+
+def _threshold(evidence: Evidence | None) -> str:
+    text = (
+        "In the table of scores an image is called malignant from a probability of 0.5 on, as in the paper. That "
+        "weighs a missed melanoma like a needless excision; it is nobody's clinical choice."
+    )
+    if evidence is None:
+        return f"{text} The probabilities are not calibrated."
+    return f"{text} Which of the other thresholds would be right is a question of what a miss and an alarm cost."
+
+
 def _one_training(content: ReportContent) -> str:
     best = max(content.models, key=_accuracy_or_less)
     right, n = int(best.scores["true_positive"]) + int(best.scores["true_negative"]), content.labels.size
     text = "Another seed, another split or another clinic gives other numbers."
+    if _several_seeds(content):
+        text = "Another split or another clinic gives other numbers."
     if not n:
         return text
     low, high = wilson_interval(right, n)
@@ -205,7 +189,7 @@ def _one_training(content: ReportContent) -> str:
         f"{text} From the choice of {count_text(n)} test images alone, {best.title}'s accuracy of "
         f"{score_text(right / n)} has a 95 % interval (Wilson) from {low:.3f} to {high:.3f}."
     )
-    if len(content.models) == 1:
+    if len(content.models) == 1 or content.evidence is not None:
         return text
     return (
         f"{text} Whether two models differ by more than chance takes a test of both on the same images, not made here."
@@ -215,17 +199,3 @@ def _one_training(content: ReportContent) -> str:
 def _accuracy_or_less(model: ModelResult) -> float:
     value = float(model.scores["accuracy"])
     return -1.0 if math.isnan(value) else value
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-FILTERS: dict[str, Callable[..., str]] = {
-    "count": count_text,
-    "rate": rate_text,
-    "duration": duration_text,
-    "large": large_text,
-    "score": score_text,
-    "interval": interval_text,
-}

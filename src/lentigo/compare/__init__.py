@@ -6,52 +6,42 @@ the two results. Whatever is there already and fits is kept, so an interrupted c
 
 import contextlib
 import math
-import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
-import torchvision
 from jaxtyping import Int64
 
 from lentigo import __version__
+from lentigo.compare.content import Comparison as Comparison
+from lentigo.compare.content import Found, cards_of, now, report_content, versions
+from lentigo.compare.evidence import check_externals, gather
 from lentigo.config import Experiment
 from lentigo.data.audit import audit_data, fingerprint, write_audit
 from lentigo.data.beside import best_shortcut, shortcut_line
 from lentigo.data.copies import AUDIT_PX, silent, split_apart
 from lentigo.data.pack import ImagePack, pack_images
+from lentigo.data.predictions import read_predictions
 from lentigo.data.split import Split, read_split
 from lentigo.data.table import ImageTable, read_table
 from lentigo.data.verdict import verdict_on
 from lentigo.errors import ConfigError, DataError, RunError
+from lentigo.evidence.assessment import PREVALENCE as PREVALENCE
 from lentigo.evidence.metrics import REPORTED_SCORES
 from lentigo.explain.stage import explain_run, read_explanation
-from lentigo.files import read_json, write_json
+from lentigo.files import read_json, write_json, write_text
 from lentigo.learn.device import choose_device
-from lentigo.learn.evaluation import evaluate_run, standing
-from lentigo.learn.prediction import read_predictions
+from lentigo.learn.evaluation import Evaluation, evaluate_run, read_evaluation, standing
 from lentigo.learn.training import TrainingData, TrainProgress, train
 from lentigo.models.registry import MODELS, model_entry
 from lentigo.report.audit_page import write_audit_page
-from lentigo.report.content import ReportContent
-from lentigo.report.gather import (
-    FinishedRun,
-    augmentation_examples,
-    choose_gallery,
-    examples_by_class,
-    gallery_images,
-    model_result,
-    paper_scores_for,
-    read_finished_run,
-)
+from lentigo.report.evidence_words import spoken
+from lentigo.report.gather import FinishedRun, read_finished_run
 from lentigo.report.page import write_report
-from lentigo.report.worth import worth_of
 
 PAPER_MODELS = ("tiny_vgg", "vgg11", "alexnet")
 DRAWN_IMAGES = 512
@@ -106,19 +96,6 @@ class Silent:
         return contextlib.nullcontext(lambda _: None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """One comparison: the data, one experiment for each model, and how it is to be told in the report."""
-
-    table: ImageTable
-    experiments: tuple[Experiment, ...]
-    out: Path
-    command: str
-    drawn: bool = False
-    cache: Path | None = None
-    split_file: Path | None = None
-
-
 def demo_experiment(name: str) -> Experiment:
     """A model at the small size in which `lentigo compare` without data shows it."""
     if name not in _DEMO:
@@ -149,6 +126,7 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
     """
     display, started = display or Silent(), time.monotonic()
     _check_models(comparison.experiments)
+    check_externals(comparison.externals)
     table = comparison.table
     with display.bar("decoding images", len(table)) as advance:
         image_px = comparison.experiments[0].data.image_px
@@ -158,13 +136,23 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
     display.verdict(audit["verdict"])
     data = TrainingData(table=table, pack=pack, split=split)
     runs = [_run(comparison.out, experiment, data, display) for experiment in comparison.experiments]
+    repeated = {
+        run.name: _repeated(comparison, experiment, run, data, display)
+        for run, experiment in zip(runs, comparison.experiments, strict=True)
+    }
+    evidence = gather(comparison, runs, repeated, pack, split, display.bar)
+    write_json(comparison.out / "evidence.json", evidence.to_dict())
     write_json(comparison.out / "comparison.json", _summary(comparison, runs, split, protocol, audit))
     if (shortcut := best_shortcut(audit["probes"])) is not None:
         display.say(f"beside them: {shortcut_line(shortcut)}")
+    for line in spoken(evidence):
+        display.say(line)
     display.say("writing the report")
     report = comparison.out / "report.html"
-    content = _content(comparison, runs, pack, split, protocol=protocol, audit=audit)
-    write_report(report, replace(content, seconds=time.monotonic() - started))
+    found = Found(runs=runs, pack=pack, split=split, protocol=protocol, audit=audit, evidence=evidence)
+    for name, card in cards_of(comparison, found).items():
+        write_text(comparison.out / "runs" / name / "MODEL_CARD.md", card.markdown())
+    write_report(report, replace(report_content(comparison, found), seconds=time.monotonic() - started))
     return report
 
 
@@ -229,7 +217,7 @@ def _audited(comparison: Comparison, pack: ImagePack, split: Split, protocol: st
     found = audit_data(table, split=split, split_name=protocol, cache=comparison.cache, seed=seed, bar=display.bar)
     verdict = verdict_on(found)
     write_audit_page(
-        path.with_suffix(".html"), found, verdict, created=_now(), command=comparison.command, versions=_versions()
+        path.with_suffix(".html"), found, verdict, created=now(), command=comparison.command, versions=versions()
     )
     write_audit(path, found, verdict.to_dict())  # last: it vouches for the page
     made: dict[str, Any] = read_json(path)
@@ -243,17 +231,41 @@ def _run(out: Path, experiment: Experiment, data: TrainingData, display: Display
         train(folder, experiment, data, resume=True, on_progress=on_progress)
     device, test = choose_device(experiment.train.device), split.indices(table, "test")
     if not _scored(folder, table, test):
-        scored = len(test) + len(split.indices(table, "validation"))
-        with display.bar(f"{name}: scoring", scored) as advance:
-            evaluate_run(folder, table, pack, split, device=device, on_progress=advance)
+        _score(folder, name, experiment, data, display)
     if not _explained(folder, table, test):
         with display.bar(f"{name}: explaining", len(test)) as advance:
             explain_run(folder, table, pack, split, device=device, on_progress=advance)
     run = read_finished_run(folder)
-    display.say(_line(run))
+    display.say(_line(name, run.evaluation))
     for source, score in standing(run.evaluation.predictions, table)["within_sources"].items():
         display.say(f"  within {source}: AUC {score['auc']:.3f} ({score['low']:.3f} to {score['high']:.3f})")
     return run
+
+
+def _repeated(
+    comparison: Comparison, experiment: Experiment, first: FinishedRun, data: TrainingData, display: Display
+) -> dict[int, Evaluation]:
+    """The scores of every training of one network, by seed: the first, and those with the seeds that follow."""
+    found, name = {experiment.seed: first.evaluation}, experiment.model.name
+    test = data.split.indices(data.table, "test")
+    for seed in range(experiment.seed + 1, experiment.seed + comparison.seeds):
+        folder = comparison.out / "runs" / f"{name}-seed{seed}"
+        with display.training(f"{name}, seed {seed}") as on_progress:
+            train(folder, experiment.changed(seed=seed), data, resume=True, on_progress=on_progress)
+        if not _scored(folder, data.table, test):
+            _score(folder, f"{name}, seed {seed}", experiment, data, display)
+        found[seed] = read_evaluation(folder)
+        display.say(f"seed {seed}: {_line(name, found[seed])}")
+    return found
+
+
+def _score(folder: Path, name: str, experiment: Experiment, data: TrainingData, display: Display) -> None:
+    table, split = data.table, data.split
+    scored = len(split.indices(table, "test")) + len(split.indices(table, "validation"))
+    with display.bar(f"{name}: scoring", scored) as advance:
+        evaluate_run(
+            folder, table, data.pack, split, device=choose_device(experiment.train.device), on_progress=advance
+        )
 
 
 def _scored(folder: Path, table: ImageTable, test: Int64[np.ndarray, " image"]) -> bool:
@@ -270,10 +282,10 @@ def _explained(folder: Path, table: ImageTable, test: Int64[np.ndarray, " image"
     return read_explanation(folder).ids == tuple(table.ids[i] for i in test)
 
 
-def _line(run: FinishedRun) -> str:
-    values = {name: run.evaluation.metrics[name] for name in REPORTED_SCORES}
-    shown = [f"{name} undefined" if math.isnan(value) else f"{name} {value:.3f}" for name, value in values.items()]
-    return f"{model_entry(run.name).title}: {', '.join(shown)} on {run.evaluation.metrics['n']} test images"
+def _line(name: str, evaluation: Evaluation) -> str:
+    values = {key: evaluation.metrics[key] for key in REPORTED_SCORES}
+    shown = [f"{key} undefined" if math.isnan(value) else f"{key} {value:.3f}" for key, value in values.items()]
+    return f"{model_entry(name).title}: {', '.join(shown)} on {evaluation.metrics['n']} test images"
 
 
 def _summary(
@@ -290,7 +302,7 @@ def _summary(
         "protocol": protocol,
         "seed": first.seed,
         "counts": split.counts(comparison.table),
-        "versions": _versions(),
+        "versions": versions(),
         "audit": audit["verdict"],
         "shortcut": None if shortcut is None else asdict(shortcut),
         "models": {run.name: _model_summary(run, comparison.table) for run in runs},
@@ -301,86 +313,3 @@ def _model_summary(run: FinishedRun, table: ImageTable) -> dict[str, Any]:
     kept = ("epochs", "epochs_asked", "steps", "complete", "device", "seconds", "parameters")
     scores = run.evaluation.metrics | standing(run.evaluation.predictions, table)
     return {**scores, **{key: run.about[key] for key in kept}, "multiply_adds": run.multiply_adds}
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "lentigo": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
-
-
-def _content(
-    comparison: Comparison,
-    runs: list[FinishedRun],
-    pack: ImagePack,
-    split: Split,
-    *,
-    protocol: str,
-    audit: dict[str, Any],
-) -> ReportContent:
-    table, seed = comparison.table, comparison.experiments[0].seed
-    predictions = runs[0].evaluation.predictions
-    chosen = choose_gallery(
-        predictions.labels, np.stack([run.evaluation.predictions.logits for run in runs]), seed=seed
-    )
-    gallery = gallery_images(chosen, predictions.ids, table, pack)
-    indices = [index for section in chosen.values() for index in section]
-    results = [model_result(run, gallery, indices) for run in runs]
-    examples = examples_by_class(table, pack, split, seed=seed)
-    return ReportContent(
-        title="Benign or malignant: " + ", ".join(result.title for result, _ in results),
-        data_name=comparison.table.name,
-        drawn=comparison.drawn,
-        created=_now(),
-        command=comparison.command,
-        seed=seed,
-        protocol=protocol,
-        counts=split.counts(table),
-        versions=_versions(),
-        seconds=0.0,  # known at the end
-        labels=predictions.labels,
-        models=tuple(result for result, _ in results),
-        gallery=gallery,
-        examples=examples,
-        augmentations=augmentation_examples(examples["malignant"][0], comparison.experiments[0].augment, seed=seed),
-        paper_scores=paper_scores_for(table),
-        heat_scale={run.name: scale for run, (_, scale) in zip(runs, results, strict=True)},
-        cells={run.name: (run.explanation.maps.shape[1], run.explanation.maps.shape[2]) for run in runs},
-        notes=_notes(comparison, runs, protocol),
-        worth=worth_of(audit, runs, table),
-    )
-
-
-def _notes(comparison: Comparison, runs: list[FinishedRun], protocol: str) -> tuple[str, ...]:
-    notes = []
-    if comparison.drawn:
-        notes.append(
-            "These are drawn lesions, small networks and short trainings: this page shows how lentigo works, not how "
-            "well any network tells real lesions apart."
-        )
-    if comparison.table.ignored:
-        left_out = comparison.table.ignored
-        notes.append(
-            f"{len(left_out)} files are no images that lentigo reads; they were left out: first {left_out[0]}."
-        )
-    if paper_scores_for(comparison.table) and protocol != "paper":
-        notes.append(
-            "The paper's figures are of a random split; these test images were dealt in another way, so the figures "
-            "are not of like tests."
-        )
-    for run in runs:
-        about = run.about
-        if not about["complete"]:
-            notes.append(
-                f"{model_entry(run.name).title} was stopped after {about['seconds'] / 60:.0f} minutes and "
-                f"{about['steps']} steps ({about['epochs']} whole epochs of {about['epochs_asked']}): its scores are "
-                "not the recipe's."
-            )
-    return tuple(notes)
