@@ -33,6 +33,8 @@ test-all: $(VENV)/.installed-dev
 # make bench DATA=../shared/data/kaggle10605; without DATA on drawn lesions
 bench: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/duplicates.py $(DATA)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/delong.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

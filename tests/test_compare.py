@@ -240,7 +240,7 @@ def test_scores_of_other_labels_are_made_again(drawn: Path, tmp_path: Path) -> N
 def test_a_score_of_zero_is_shown_as_zero_and_an_undefined_one_as_undefined(finished: Path) -> None:
     run = job.read_finished_run(finished / "runs" / "tiny_vgg")
     metrics = run.evaluation.metrics | {"recall": 0.0, "precision": float("nan")}
-    line = job._line(dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, metrics=metrics)))
+    line = job._line("tiny_vgg", dataclasses.replace(run.evaluation, metrics=metrics))
     assert "recall 0.000" in line
     assert "precision undefined" in line
 

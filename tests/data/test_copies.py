@@ -14,10 +14,11 @@ import pytest
 
 from lentigo.config import SplitConfig
 from lentigo.data import copies as copies_module
-from lentigo.data.copies import AUDIT_PX, Copies, find_copies, split_apart
-from lentigo.data.duplicates import SEARCH_UNITS, VERSION, Twins
+from lentigo.data.copies import AUDIT_PX, Copies, find_copies, find_copies_between, split_apart
+from lentigo.data.duplicates import SEARCH_UNITS, VERSION, Twins, twins_between
 from lentigo.data.pack import ImagePack
 from lentigo.data.split import make_split
+from lentigo.data.synthetic import draw_lesion
 from lentigo.data.table import ImageTable
 from tests.data.pictures import noise, packed
 
@@ -141,6 +142,89 @@ def test_a_file_that_is_no_answer_is_made_again(
     assert json.loads(file.read_bytes())["near"] == [PAIR]
 
 
+# ---------------------------------------------------------------- between two packs
+
+
+@pytest.fixture(scope="module")
+def two_packs(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImagePack, ImagePack]:
+    """Twelve drawn lesions, and eight of which the first three are copies: as it is, mirrored, darker."""
+    folder, size_px = tmp_path_factory.mktemp("between"), 128
+    ours = np.stack([draw_lesion(3, i, malignant=i % 2 == 1, size_px=size_px).image for i in range(12)])
+    theirs = np.stack([draw_lesion(4, i, malignant=i % 2 == 1, size_px=size_px).image for i in range(8)])
+    theirs[:3] = ours[5], ours[7][:, ::-1], (ours[9] * 0.8).astype(np.uint8)
+    packs = (packed(folder / name, images, [0] * len(images))[1] for name, images in (("a", ours), ("b", theirs)))
+    one, other = packs
+    return one, other
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The sizes of the packs of each search."""
+    sizes: list[tuple[int, int]] = []
+
+    def counted(pack: ImagePack, other: ImagePack, **options: Any) -> tuple[Twins, ...]:
+        sizes.append((len(pack), len(other)))
+        return twins_between(pack, other, **options)
+
+    monkeypatch.setattr(copies_module, "twins_between", counted)
+    return sizes
+
+
+def test_copies_between_are_searched_for_once(
+    two_packs: tuple[ImagePack, ImagePack], compared: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    told: list[int] = []
+    first = find_copies_between(*two_packs, cache=tmp_path, progress=told.append)
+    assert [(pair.one, pair.other) for pair in first] == [(5, 0), (7, 1), (9, 2)]
+    assert first[1].change == "mirrored"
+    assert first == twins_between(*two_packs)
+    assert find_copies_between(*two_packs, cache=tmp_path, progress=told.append) == first
+    assert sum(told) == 2 * SEARCH_UNITS * 20
+    assert compared == [(12, 8)]
+    assert len(list((tmp_path / "copies").iterdir())) == 1
+
+
+def test_copies_between_the_other_way_round_and_of_a_part_are_other_answers(
+    two_packs: tuple[ImagePack, ImagePack], compared: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    one, other = two_packs
+    find_copies_between(one, other, cache=tmp_path)
+    back = find_copies_between(other, one, cache=tmp_path)
+    assert [(pair.one, pair.other) for pair in back] == [(0, 5), (1, 7), (2, 9)]
+    part = find_copies_between(one.subset([9, 7, 0, 1, 2, 3]), other, cache=tmp_path)
+    assert [(pair.one, pair.other) for pair in part] == [(0, 2), (1, 1)]
+    assert compared == [(12, 8), (8, 12), (6, 8)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": VERSION + 1},
+        {"pairs": None},
+        {"pairs": [PAIR | {"one": 12}]},  # the packs have twelve and eight images
+        {"pairs": [PAIR | {"other": 8}]},
+        {"pairs": [PAIR | {"other": -1}]},
+        {"pairs": [PAIR | {"angle": 3}]},
+        {"pairs": [[1, 4]]},
+        {"pairs": [PAIR | {"one": "first"}]},
+    ],
+    ids=str,
+)
+def test_a_damaged_answer_between_is_made_anew(
+    two_packs: tuple[ImagePack, ImagePack], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(copies_module, "twins_between", lambda *_, **__: FOUND)
+    assert find_copies_between(*two_packs, cache=tmp_path) == FOUND
+    (file,) = (tmp_path / "copies").iterdir()
+    good = file.read_bytes()
+    file.write_text(json.dumps(json.loads(good) | change))
+    assert find_copies_between(*two_packs, cache=tmp_path) == FOUND
+    assert file.read_bytes() == good
+    file.write_bytes(good[:-9])
+    assert find_copies_between(*two_packs, cache=tmp_path) == FOUND
+    assert file.read_bytes() == good
+
+
 # ---------------------------------------------------------------- splits
 
 
@@ -215,3 +299,14 @@ def test_copies_are_looked_for_at_one_size(many: ImageTable, tmp_path: Path, mon
     monkeypatch.setattr(copies_module, "near_twins", near_twins)
     split_apart(many, SplitConfig(protocol="grouped"), cache=tmp_path)
     assert sizes == [AUDIT_PX] == [300]
+
+
+def test_blank_pictures_of_two_data_sets_are_no_copies(tmp_path: Path) -> None:
+    grey = np.random.default_rng(7).integers(125, 132, (1, 48, 48, 3), dtype=np.uint8)  # as good as blank
+    pictures = [noise(4), noise(4)]
+    one, other = (
+        packed(tmp_path / name, np.concatenate((images, grey)), [0, 1, 0, 1, 0])[1]
+        for name, images in zip("ab", pictures, strict=True)
+    )
+    found = find_copies_between(one, other, cache=tmp_path)
+    assert {(pair.one, pair.other) for pair in found} == {(place, place) for place in range(4)}

@@ -119,6 +119,62 @@ def test_default_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: I
     assert pack_images(table, image_px=8).folder.parent == tmp_path / "own" / "packs"
 
 
+# ---------------------------------------------------------------- a part of it
+
+
+def test_a_subset_reads_the_images_of_the_whole(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=16, cache=cache)
+    every, rows = whole(pack), [4, 0, 3]
+    for chosen in (rows, np.array(rows), tuple(rows)):
+        part = pack.subset(chosen)
+        assert (len(part), part.image_px, part.folder) == (3, 16, pack.folder)
+        assert list(part.ids) == [table.ids[row] for row in rows] == table.subset(rows).ids
+        assert np.array_equal(whole(part), every[rows])
+        assert np.array_equal(part.read([2, 2, 0]), every[[3, 3, 4]])
+        assert list(part.crc32) == [zlib.crc32(image.tobytes()) for image in every[rows]]
+
+
+def test_a_subset_of_a_subset(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=16, cache=cache)
+    part = pack.subset([5, 2, 1, 3]).subset([3, 0, 1])
+    assert np.array_equal(whole(part), whole(pack)[[3, 5, 2]])
+    assert part == pack.subset([3, 5, 2])
+    assert part.key == pack.subset([3, 5, 2]).key
+    assert len(pack.subset([])) == len(part.subset([])) == 0
+
+
+def test_the_key_of_a_subset_follows_images_and_order(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=16, cache=cache)
+    choices = [[0, 1], [1, 0], [0], [0, 1, 2], [], list(range(6))]
+    keys = [pack.subset(rows).key for rows in choices]
+    assert all(re.fullmatch("[0-9a-f]{64}", key) for key in keys)
+    assert len({pack.key, *keys}) == len(choices) + 1
+    assert pack.subset(np.array([0, 1])).key == keys[0]
+    # Of the file as it is opened again, and of no other file; written down, since caches keep answers under it.
+    assert open_pack(pack.folder, table.ids).subset([0, 1]).key == keys[0]
+    assert pack_images(table, image_px=8, cache=cache).subset([0, 1]).key != keys[0]
+    assert keys[0] == hashlib.sha256(f"{pack.key} (0, 1)".encode()).hexdigest()
+
+
+def test_damage_is_noticed_in_a_subset_of_it_alone(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=8, cache=cache)
+    flip(pack.folder / "images.npy", 128 + 3 * 8 * 8 * 3 + 5)  # in the fourth image
+    assert pack.subset([0, 5, 2]).read([0, 1, 2]).shape == (3, 8, 8, 3)
+    with pytest.raises(DataError, match=f"damaged: image {table.ids[3]} has another checksum; delete this folder"):
+        pack.subset([5, 3]).read([1])
+    (pack.folder / "images.npy").unlink()
+    with pytest.raises(DataError, match=r"is damaged: .*No such file"):
+        pack.subset([0]).read([0])
+
+
+def test_images_that_are_not_there_are_no_subset(table: ImageTable, cache: Path) -> None:
+    pack = pack_images(table, image_px=8, cache=cache)
+    with pytest.raises(IndexError):
+        pack.subset([6])
+    with pytest.raises(IndexError):
+        pack.subset([4, 2]).subset([2])
+
+
 # ---------------------------------------------------------------- the key
 
 

@@ -344,6 +344,40 @@ def test_a_name_too_long_for_the_file_system_is_refused(tmp_path: Path) -> None:
         read_table(path)
 
 
+# ---------------------------------------------------------------- images of one class
+
+
+@pytest.mark.parametrize(("name", "label"), [("benign", 0), ("malignant", 1)])
+@pytest.mark.parametrize("as_csv", [False, True])
+def test_one_class_is_read_where_it_will_do(tmp_path: Path, name: str, label: int, as_csv: bool) -> None:
+    data = make_files(tmp_path, f"{name}/a.jpg", f"{name}/b.jpg")
+    if as_csv:
+        data = make_csv(tmp_path, f"image,label\n{name}/a.jpg,{name}\n{name}/b.jpg,{label}\n")
+    rows = [(f"{name}/a.jpg", label, ""), (f"{name}/b.jpg", label, "")]
+    assert seen(read_table(data, one_class=True)) == rows
+    with pytest.raises(DataError, match=f"holds 2 images, all {name}; both benign and malignant images are needed"):
+        read_table(data)
+
+
+def test_one_class_or_both_are_the_same_table(tmp_path: Path) -> None:
+    make_files(tmp_path, "benign/a.jpg", "malignant/b.jpg")
+    assert read_table(tmp_path, one_class=True) == read_table(tmp_path)
+
+
+def test_one_class_excuses_nothing_else(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no images"):
+        read_table(tmp_path, one_class=True)
+    twice = make_csv(tmp_path, "image,label\na.jpg,1\n./a.jpg,1\n", "a.jpg")
+    with pytest.raises(DataError, match="names 1 files more than once"):
+        read_table(twice, one_class=True)
+    unknown = make_csv(tmp_path, "image,label\na.jpg,melanoma\n")
+    with pytest.raises(DataError, match="the label 'melanoma' is unknown"):
+        read_table(unknown, one_class=True)
+    with pytest.raises(DataError, match="has no label nevus; --positive takes some of melanoma"):
+        read_table(unknown, positive=["nevus"], one_class=True)
+    assert read_table(unknown, positive=["melanoma"], one_class=True).labels.tolist() == [1]
+
+
 # ---------------------------------------------------------------- real images
 
 

@@ -225,6 +225,21 @@ def test_warnings(malignant: int, benign: int, warning: str) -> None:
     assert found.gaps == ()
 
 
+@pytest.mark.parametrize(
+    ("malignant", "benign", "unjudged"),
+    [
+        (10, 10, ()),
+        (9, 100, ("auc", "sensitivity")),
+        (100, 9, ("auc", "specificity")),
+        (100, 0, ("auc", "specificity")),
+        (1, 1, ("auc", "sensitivity", "specificity")),
+    ],
+)
+def test_scores_that_say_nothing(malignant: int, benign: int, unjudged: tuple[str, ...]) -> None:
+    found = subgroup_scores(*parts(("x", 0, malignant, 0, benign)), column="Age")
+    assert found.scores[0].unjudged == unjudged
+
+
 def test_warnings_count_groups_and_small_ones_are_in_no_gap() -> None:
     labels, logits, names = parts(("a", 20, 20, 9, 9), ("b", 5, 20, 20, 20), ("c", 0, 9, 0, 40))
     groups = np.where(np.arange(labels.size) < 20, np.arange(labels.size) // 4, np.arange(labels.size))
@@ -264,8 +279,23 @@ def test_one_image_and_no_name() -> None:
     found = subgroup_scores(np.array([1]), np.array([0.0]), ["x"], column="Sex")
     assert found.scores[0].sensitivity.value == 1.0
     assert subgroup_scores(np.array([1]), np.array([0.0]), [""], column="Sex") == Subgroups(
-        column="Sex", scores=(), gaps=(), unknown=1
+        column="Sex", scores=(), gaps=(), clearest=(), unknown=1
     )
+
+
+def test_a_clear_gap_is_not_hidden_by_a_wider_one_of_few_images() -> None:
+    """Sensitivities 0.95 of 1,000, 0.88 of 1,000 and 0.80 of 10: the widest gap is of the ten, the clearest is not."""
+    hits = [(950, 50), (880, 120), (8, 2)]
+    logits = np.concatenate([np.repeat([1.0, -1.0], counts) for counts in hits])
+    names = [name for name, counts in zip("abc", hits, strict=True) for _ in range(sum(counts))]
+    found = subgroup_scores(np.ones(logits.size, dtype=np.int64), logits, names, column="Site")
+    (widest,), (clearest,) = found.gaps, found.clearest
+    assert (widest.high, widest.low) == ("a", "c")
+    assert (clearest.high, clearest.low) == ("a", "b")
+    z = 0.07 / math.sqrt(0.915 * 0.085 * 2 / 1000)
+    assert clearest.p_alone == pytest.approx(2 * norm.sf(z), rel=1e-6)
+    assert clearest.p_value == pytest.approx(3 * clearest.p_alone, rel=1e-12)  # the smallest of three
+    assert widest.p_value > 0.05
 
 
 @relaxed

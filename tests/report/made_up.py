@@ -1,13 +1,23 @@
 """Reports made up for the tests: random pictures, a few logits, and everything that a test may want to change."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from lentigo.config import Experiment
+from lentigo.data.subgroup_columns import ESTIMATED_TONE
+from lentigo.evidence.assessment import Assessment, Columns, assess
+from lentigo.evidence.decisions import decide
 from lentigo.evidence.intervals import Interval
 from lentigo.evidence.metrics import scores
+from lentigo.evidence.stress import stress_scores
+from lentigo.report.card import CardFacts, model_card
+from lentigo.report.checklist import Facts, checklist
 from lentigo.report.content import GALLERY_SECTIONS, GalleryImage, ModelResult, ReportContent, Standing, Worth
+from lentigo.report.evidence import Evidence, ExternalSet, Scored, Stressed, evidence_of, repeats_of
 
 PAPER = {"tiny_vgg": {"accuracy": 0.879, "auc": 0.951}, "vgg11": {"auc": 0.966}}
 FIVE = ("tiny_vgg", "vgg11", "alexnet", "resnet18", "resnet101")
@@ -105,3 +115,141 @@ def content(
 def without_gallery(whole: ReportContent) -> ReportContent:
     bare = tuple(replace(m, overlays=(), empty=(), gallery_logits=()) for m in whole.models)
     return replace(whole, models=bare, gallery=())
+
+
+# ---------------------------------------------------------------- evidence
+
+SHARPNESS = {"tiny_vgg": 0.8, "vgg11": 0.9, "coin": 0.0}  # of the drawn logits; the coin knows nothing
+N = 160
+LABELS = (np.arange(N) % 2).astype(np.int64)
+
+
+def drawn_logits(labels: np.ndarray, sharpness: float, seed: int) -> np.ndarray:
+    """Normal logits, those of malignant images higher by twice the sharpness."""
+    noise = np.random.default_rng(seed).normal(size=labels.size)
+    return (sharpness * (2 * labels - 1) + noise).astype(np.float32)
+
+
+def logits_of(labels: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    return {name: drawn_logits(labels, sharp, seed + place) for place, (name, sharp) in enumerate(SHARPNESS.items())}
+
+
+@cache
+def evidence() -> Evidence:
+    """Everything that evidence can hold, of three classifiers on 160 images: pairs, seeds, subgroups, two external sets
+    of which one is benign only, and a stress test of two of them.
+    """
+    validation = (np.arange(80) % 2).astype(np.int64)
+    decisions = {name: decide(validation, logits) for name, logits in logits_of(validation, seed=50).items()}
+    logits = logits_of(LABELS)
+    columns = Columns(
+        names={
+            "Source": ["here" if index % 5 else "there" for index in range(N)],
+            ESTIMATED_TONE: [("light", "tan", "", "dark")[index // 4 % 4] if index < 140 else "" for index in range(N)],
+        },
+        orders={ESTIMATED_TONE: ["light", "tan", "dark"]},
+        groups=np.arange(N) // 2,  # two neighbours are of one patient
+    )
+    elsewhere, benign = (np.arange(60) % 3 // 2).astype(np.int64), np.zeros(30, dtype=np.int64)
+    return evidence_of(
+        LABELS,
+        {
+            name: Scored(name=name, title=name.title(), logits=logits[name], decisions=decisions[name])
+            for name in SHARPNESS
+        },
+        columns,
+        tones_estimated=True,
+        repeats={"tiny_vgg": repeats_of({seed: scores(LABELS, drawn_logits(LABELS, 0.8, seed)) for seed in (0, 7)})},
+        externals=(
+            ExternalSet(
+                name="elsewhere", data="archive", n=62,
+                left_out={"tiny_vgg": (1, 1), "vgg11": (1, 1), "coin": (1, 1)},
+                of_test=dict.fromkeys(SHARPNESS, 2), unchecked=dict.fromkeys(SHARPNESS, ""),
+                assessments={
+                    name: assess(elsewhere, found, decisions=decisions[name])
+                    for name, found in logits_of(elsewhere, seed=100).items()
+                },
+            ),
+            ExternalSet(
+                name="benign", data="benign", n=30,
+                left_out=dict.fromkeys(SHARPNESS, (0, 0)), of_test=dict.fromkeys(SHARPNESS, 0),
+                unchecked=dict.fromkeys(SHARPNESS, ""),
+                assessments={
+                    name: assess(benign, found, decisions=decisions[name])
+                    for name, found in logits_of(benign, seed=200).items()
+                },
+            ),
+        ),
+        stress={name: stressed(LABELS, logits[name]) for name in ("tiny_vgg", "coin")},
+    )  # fmt: skip
+
+
+def stressed(labels: np.ndarray, clean: np.ndarray) -> Stressed:
+    """Blur hides more and more; hair does nothing."""
+    noise = np.random.default_rng(9).normal(size=labels.size)
+    changed = {("blur", strength): clean + 0.5 * strength * noise for strength in range(1, 6)}
+    changed |= {("hair", strength): clean for strength in range(1, 6)}
+    return Stressed(
+        ids=tuple(map(str, range(labels.size))), seed=0, result=stress_scores(labels, clean, changed, count=100)
+    )
+
+
+def assessment(**changes: Any) -> Assessment:
+    """That of the first classifier, with whatever a test wants to be otherwise."""
+    return replace(evidence().assessments["tiny_vgg"], **changes)
+
+
+def evidence_with(assessments: Mapping[str, Assessment], **changes: Any) -> Evidence:
+    """Evidence on other assessments, without pairs, seeds, other data and stress unless they are given."""
+    settings: dict[str, Any] = {"pairs": (), "repeats": {}, "externals": (), "stress": {}}
+    titles = {name: name.upper() for name in assessments}
+    return replace(evidence(), assessments=dict(assessments), titles=titles, **{**settings, **changes})
+
+
+def facts(**changes: Any) -> Facts:
+    """What the made-up report holds."""
+    settings: dict[str, Any] = {
+        **dict.fromkeys(("internal_test", "intervals", "paired_tests", "calibration", "operating_points"), True),
+        **dict.fromkeys(("decision_curve", "robustness", "heat_maps", "audit", "grouped_split", "source_known"), True),
+        **dict.fromkeys(("masks", "published_weights", "drawn"), False),
+        **dict.fromkeys(("several_models", "predictions_kept", "network_known"), True),
+        "subgroups": ("source", "skin tone"), "external": ("elsewhere", "benign"), "leaks": False,
+        "demographics": ("age",), "seeds": 2,
+    }  # fmt: skip
+    return Facts(**{**settings, **changes})
+
+
+def card_facts(**changes: Any) -> CardFacts:
+    settings: dict[str, Any] = {
+        "name": "tiny_vgg",
+        "experiment": Experiment(),
+        "about": {
+            "parameters": 56_251, "epochs": 2, "epochs_asked": 10, "steps": 484, "seconds": 3725.0,
+            "device": "CPU, 2 threads", "complete": True,
+        },
+        "data": "kaggle10605",
+        "counts": {
+            "train": {"benign": 4032, "malignant": 3713},
+            "validation": {"benign": 468, "malignant": 392},
+            "test": {"benign": 80, "malignant": 80},
+            "unused": {"benign": 3, "malignant": 0},
+        },
+        "protocol": "paper",
+        "audit_sentence": "A score on these data is no evidence.",
+        "findings": (("serious", "The frame tells."), ("note", "Two copies.")),
+    }  # fmt: skip
+    return CardFacts(**{**settings, **changes})
+
+
+def content_with_evidence(**changes: Any) -> ReportContent:
+    """A comparison of the classifiers of `evidence`, with everything that evidence brings."""
+    logits = logits_of(LABELS)
+    settings: dict[str, Any] = {
+        "labels": LABELS,
+        "models": tuple(model(name, LABELS, len(GALLERY_SECTIONS), logits=logits[name]) for name in SHARPNESS),
+        "worth": worth(),
+        "evidence": evidence(),
+        "cards": tuple(model_card(card_facts(name=name), evidence()) for name in SHARPNESS),
+        "checklist": checklist(facts()),
+    }
+    return content(tuple(SHARPNESS), **{**settings, **changes})

@@ -22,7 +22,7 @@ from lentigo.errors import DataError
 from lentigo.report import audit_page
 from lentigo.report.audit_page import SECTIONS, render_audit_page, write_audit_page
 from tests.report.made_up_audit import audit_of, leak, name, probe, without_test
-from tests.report.test_report import CHROMIUM, Page
+from tests.report.page_parts import CHROMIUM, Page
 from tests.test_imports import house, way_to_torch
 
 ABOUT: dict[str, Any] = {"created": "now", "command": "c", "versions": {"numpy": "2.0"}}

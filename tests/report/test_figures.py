@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lentigo.evidence.intervals import UNDEFINED, Interval
 from lentigo.report import figures
 from tests.report.made_up import content
 
@@ -54,3 +55,42 @@ def test_shared_axes_hold_every_finite_value() -> None:
     assert (ends.epochs, ends.score_floor) == (7, 0.4)
     assert 3.0 < ends.loss_top < 3.5
     assert figures.shared_axes([replace(whole.models[0], history=())]).epochs == 1
+
+
+# ---------------------------------------------------------------- intervals and panels
+
+
+def test_error_bars_reach_from_bound_to_bound_and_an_unknown_one_is_left_out() -> None:
+    whole = content()
+    keys = ("accuracy", "precision", "recall")
+    bounds = {"accuracy": Interval(0.8, 0.7, 0.9), "precision": UNDEFINED, "recall": Interval(1.0, 0.25, 1.0)}
+    svg = figures.score_bars(whole.models, keys, paper_scores=None, intervals={"tiny_vgg": bounds}, name="x")
+    grid = [points(d)[0, 1] for d in re.findall(r'<path d="([^"]+)"[^>]*stroke: var\(--grid\)', svg)]
+    zero, one = max(grid), min(grid)
+    bars = [points(d) for d in re.findall(r'<path d="([^"]+)"[^>]*stroke: var\(--ink\); stroke-width: 1.6', svg)]
+    reached = [sorted((zero - bar[:, 1]) / (zero - one)) for bar in bars]
+    assert np.array(reached) == pytest.approx(np.array([[0.7, 0.9], [0.25, 1.0]]), abs=1e-4)
+    assert "nan" not in svg
+    plain = figures.score_bars(whole.models, keys, paper_scores=None, intervals={"other": bounds}, name="x")
+    assert "stroke-width: 1.6" not in plain
+
+
+@pytest.mark.parametrize(
+    ("aucs", "panels"), [((0.9, 0.85), 2), ((0.95, 0.849), 1), ((0.95, math.nan), 2), ((math.nan,), 0)]
+)
+def test_the_corner_is_enlarged_where_it_holds_most_of_every_curve(aucs: tuple[float, ...], panels: int) -> None:
+    whole = content()
+    models = [replace(figures.scores_of(whole.models[0]), auc=auc) for auc in aucs]
+    found = figures.roc_panels(models, whole.labels, name="x")
+    assert len(found) == panels
+    assert [("upper left corner" in svg) for svg in found] == [False, True][:panels]
+    ids = re.findall(r'\bid="([^"]+)"', "".join(found))
+    assert len(ids) == len(set(ids))
+
+
+def test_what_a_curve_is_drawn_of() -> None:
+    (model,) = content().models
+    found = figures.scores_of(model)
+    assert (found.title, found.auc, found.recall, found.specificity) == (
+        model.title, model.scores["auc"], model.scores["recall"], model.scores["specificity"]
+    )  # fmt: skip

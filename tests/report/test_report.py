@@ -4,8 +4,6 @@ import base64
 import io
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -17,54 +15,33 @@ from lentigo.errors import DataError
 from lentigo.report import page
 from lentigo.report.content import GalleryImage
 from lentigo.report.page import render_report, score_rows, write_report
-from tests.report.made_up import FIVE, PAPER, content, model, picture, without_gallery, worth
+from tests.report.made_up import (
+    FIVE,
+    PAPER,
+    content,
+    content_with_evidence,
+    evidence,
+    model,
+    picture,
+    without_gallery,
+    worth,
+)
+from tests.report.page_parts import (
+    Page,
+    assert_all_is_named,
+    assert_fits_a_phone,
+    assert_loads_nothing,
+    assert_no_python,
+    assert_whole,
+)
 
 SECTIONS = [
     *("run", "scores", "worth", "roc", "training", "confusion", "examples", "augmentations"),
     *("gallery", "disagreements", "costs", "limits", "reproduce"),
 ]
-VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
-CHROMIUM = Path("/usr/bin/chromium")
 
 
-# ---------------------------------------------------------------- a page, taken apart
-
-
-class Page(HTMLParser):
-    """Elements, headings and text of a page; complains of what is opened and not closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len({name for name, _ in attrs}) == len(attrs), f"<{tag}> has an attribute twice"
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
+# ---------------------------------------------------------------- a whole page
 
 
 @pytest.fixture(scope="module")
@@ -77,52 +54,33 @@ def pages() -> dict[str, str]:
         "three": render_report(content(FIVE[:3], paper_scores=PAPER, notes=("VGG11 was stopped after 20 minutes",))),
         "five": render_report(content(FIVE, drawn=True)),
         "one class": render_report(content(labels=benign, models=(harmless,), heat_scale={"tiny_vgg": 0.0})),
+        "evidence": render_report(content_with_evidence()),
     }
 
 
-KINDS = ["one", "three", "five", "one class"]
+KINDS = ["one", "three", "five", "one class", "evidence"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_page_is_whole_and_in_order(pages: dict[str, str], kind: str) -> None:
-    found = Page(pages[kind])
-    ids = [attributes["id"] for _, attributes in found.elements if attributes.get("id")]
-    assert len(ids) == len(set(ids))
-    assert [attributes["id"] for attributes in found.all("section")] == SECTIONS
-    assert found.all("html")[0]["lang"] == "en"
-    assert len(found.all("title")) == len(found.all("h1")) == len(found.all("main")) == 1
-    levels = [int(tag[1]) for tag, _ in found.elements if re.fullmatch("h[1-6]", tag)]
-    assert levels[0] == 1
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-    for attributes in found.all("section"):
-        assert attributes["aria-labelledby"] in ids
-    for reference in re.findall(r"url\(#([^)]+)\)", pages[kind]):
-        assert reference in ids
+    whole = [name for name, _ in page.SECTIONS]
+    assert_whole(pages[kind], whole if kind == "evidence" else SECTIONS)
+    assert set(whole) - set(SECTIONS) == set(page.EVIDENCE_SECTIONS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_page_loads_nothing(pages: dict[str, str], kind: str) -> None:
-    found = Page(pages[kind])
-    targets = [
-        value or ""
-        for _, attributes in found.elements
-        for name, value in attributes.items()
-        if name in ("src", "href", "xlink:href", "srcset", "action", "poster", "data")
-    ]
-    assert targets
-    assert all(re.match("#|data:", target) for target in targets), targets
-    assert not re.search(r"https?://|@import|url\((?!#)", pages[kind])
-    assert not found.all("script")
+    assert_loads_nothing(pages[kind])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_picture_and_table_says_what_it_is(pages: dict[str, str], kind: str) -> None:
-    found = Page(pages[kind])
-    assert all(attributes["alt"] for attributes in found.all("img"))
-    for attributes in found.all("svg"):
-        assert attributes.get("aria-hidden") == "true" or (attributes["role"] == "img" and attributes["aria-label"])
-    assert len(found.all("caption")) == len(found.all("table"))
-    assert all(attributes["scope"] in ("col", "row") for attributes in found.all("th"))
+    assert_all_is_named(pages[kind])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_number_is_shown_as_python_writes_it(pages: dict[str, str], kind: str) -> None:
+    assert_no_python(pages[kind])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -181,6 +139,17 @@ def test_undefined_scores_say_why(pages: dict[str, str]) -> None:
     assert "No epoch was finished." in text
     assert "none: all maps are empty" in text
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+
+
+def test_intervals_stand_below_the_scores_where_there_is_evidence(pages: dict[str, str]) -> None:
+    whole = content_with_evidence()
+    for row, found in zip(score_rows(whole), evidence().assessments.values(), strict=True):
+        assert [cell.interval for cell in row] == [f"{i.low:.3f} to {i.high:.3f}" for i in found.scores.values()]
+        assert [cell.text for cell in row] == [f"{i.value:.3f}" for i in found.scores.values()]
+        assert all(f"</strong><small>{c.interval}" in pages["evidence"] for c in row if c.best)
+    assert not any(cell.interval for row in score_rows(content()) for cell in row)
+    assert "95 % interval: by DeLong" in pages["evidence"]
+    assert "95 % interval: by DeLong" not in pages["five"]
 
 
 def test_equal_models_have_no_best() -> None:
@@ -276,26 +245,9 @@ def test_content_refuses_what_does_not_fit() -> None:
 # ---------------------------------------------------------------- in a browser
 
 
-def test_page_fits_a_phone_and_asks_for_nothing(pages: dict[str, str], tmp_path: Path) -> None:
-    if not CHROMIUM.is_file():
-        pytest.skip(f"no {CHROMIUM}; install Debian's chromium to see the page in a browser")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is in the dev extra")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        for kind in ("five", "one class"):
-            path = tmp_path / f"{kind.replace(' ', '-')}.html"
-            path.write_text(pages[kind], encoding="utf-8")
-            tab = browser.new_page(viewport={"width": 390, "height": 844})
-            messages, requests = [], []
-            tab.on("console", lambda message, found=messages: found.append(message.text))
-            tab.on("pageerror", lambda error, found=messages: found.append(str(error)))
-            tab.on("request", lambda request, found=requests: found.append(request.url))
-            tab.goto(path.as_uri())
-            assert tab.evaluate("document.scrollingElement.scrollWidth") <= 390
-            assert messages == []
-            assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
-            tab.close()
-        browser.close()
+@pytest.mark.parametrize("kind", ["five", "one class", "evidence"])
+def test_page_fits_a_phone_and_asks_for_nothing(pages: dict[str, str], tmp_path: Path, kind: str) -> None:
+    assert_fits_a_phone(pages[kind], tmp_path / "page.html")
 
 
 def test_scores_stand_beside_the_best_shortcut_and_within_a_source() -> None:

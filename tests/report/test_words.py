@@ -1,15 +1,17 @@
 """The report's sentences and numbers as text, by hand."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lentigo.errors import DataError
 from lentigo.evidence.intervals import Interval
 from lentigo.report import texts, words
 from lentigo.report.content import ReportContent
-from tests.report.made_up import content, model, worth
+from tests.report.made_up import content, content_with_evidence, evidence, model, worth
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,82 @@ def test_the_summary_ends_with_what_the_audit_found() -> None:
     assert words.summary(content())[-1] != "A score on these data is no evidence."
 
 
-def test_interval_text() -> None:
-    assert texts.interval_text(Interval(0.95, 0.94, 0.9604)) == "0.950 (0.940 to 0.960)"
-    assert texts.interval_text(Interval(math.nan, math.nan, math.nan)) == "undefined"
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("function", "interval", "text"),
+    [
+        (texts.interval_text, Interval(0.95, 0.94, 0.9604), "0.950 (0.940 to 0.960)"),
+        (texts.interval_text, Interval(-0.2, -0.31, 0.0001), "−0.200 (−0.310 to 0.000)"),
+        (texts.interval_text, Interval(0.95, NAN, NAN), "0.950 (no interval)"),
+        (texts.interval_text, Interval(NAN, NAN, NAN), "undefined"),
+        (texts.bounds_text, Interval(0.95, 0.94, 0.9604), "0.940 to 0.960"),
+        (texts.bounds_text, Interval(0.95, NAN, NAN), ""),
+        (texts.percent_text, Interval(0.9914, 0.98, 1.0), "99.1 % (98.0 to 100.0)"),
+        (texts.percent_text, Interval(0.9914, NAN, NAN), "99.1 % (no interval)"),
+        (texts.percent_text, Interval(NAN, NAN, NAN), "undefined"),
+    ],
+)
+def test_intervals_as_text(function: Any, interval: Interval, text: str) -> None:
+    assert function(interval) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [("-0.310", "−0.310"), ("-0.000", "0.000"), ("0.5", "0.5"), ("-0", "0")])
+def test_a_minus_is_a_minus_and_zero_has_none(number: str, text: str) -> None:
+    assert texts.minus_text(number) == text
+
+
+@pytest.mark.parametrize(("parts", "text"), [(["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")])
+def test_lists_in_words(parts: list[str], text: str) -> None:
+    assert texts.listed(parts) == text
+    assert texts.capital(text) == "A" + text[1:]
+
+
+@pytest.mark.parametrize(
+    ("benign", "malignant", "text"),
+    [
+        (100, 100, ""),
+        (1000, 99, "There are only 99 malignant test images: "),
+        (5, 0, "There are only 0 malignant and 5 benign"),
+    ],
+)
+def test_few_images_are_a_warning(benign: int, malignant: int, text: str) -> None:
+    labels = np.repeat([0, 1], [benign, malignant]).astype(np.int64)
+    assert texts.few_images(labels).startswith(text)
+    assert bool(texts.few_images(labels)) == bool(text)
+
+
+# ---------------------------------------------------------------- with evidence
+
+
+def test_the_summary_tells_whether_the_best_is_more_than_chance() -> None:
+    whole = content_with_evidence()
+    told = words.summary(whole)
+    assert told[1].startswith("Vgg11 has the highest AUC, 0.922, followed by Tiny_Vgg (0.905) and Coin (0.458).")
+    assert told[2] == (
+        "By AUC Vgg11 cannot be told apart from Tiny_Vgg on these images, and lies above Coin by more than chance "
+        "explains (DeLong, Holm)."
+    )
+    assert told[3].startswith("Coin is not clearly better than chance: its AUC is 0.458 (")
+    assert not any("not tested here" in sentence for sentence in told)
+    assert told[-1] == "A score on these data is no evidence."
+
+
+def test_the_limits_know_seeds_subgroups_and_other_data() -> None:
+    whole = content_with_evidence()
+    limits = dict(words.limits(whole))
+    assert "One data set, one split" in limits
+    assert "Another seed" not in limits["One data set, one split"]
+    assert "not made here" not in limits["One data set, one split"]
+    assert limits["Whom it was tried on"].startswith("Subgroups are scored by source and skin tone (estimated).")
+    assert "on images from elsewhere the models" in limits["Whom it was tried on"]
+    assert "not calibrated" not in limits["The threshold"]
+    alone = dict(words.limits(replace(whole, evidence=replace(evidence(), repeats={}, externals=()))))
+    assert "Another seed" in alone["One data set, one split, one training"]
+    assert "on photographs from phones the models" in alone["Whom it was tried on"]
+
+
+def test_evidence_must_be_of_the_same_models() -> None:
+    with pytest.raises(DataError, match=r"^the evidence is of tiny_vgg, vgg11, coin, the report of tiny_vgg, vgg11$"):
+        content(("tiny_vgg", "vgg11"), evidence=evidence())

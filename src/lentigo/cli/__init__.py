@@ -30,7 +30,7 @@ from lentigo.cli.options import (
     default_protocol,
     table_of,
 )
-from lentigo.errors import ConfigError, LentigoError, RunError, StoppedError
+from lentigo.errors import ConfigError, DataError, LentigoError, RunError, StoppedError
 from lentigo.terminal import Display, console, say
 
 if TYPE_CHECKING:
@@ -306,7 +306,12 @@ def _external(text: str, positive: list[str] | None) -> "tuple[str, ImageTable]"
     name, equals, path = text.partition("=")
     if not (equals and name.strip() and path):
         raise ConfigError(f"--external {text}: give NAME=PATH, for instance clinic=data/clinic")
-    return name.strip(), table_of(Path(path), positive, one_class=True)
+    try:  # its labels need not be called as those of the comparison's own data
+        return name.strip(), table_of(Path(path), None, one_class=True)
+    except DataError:
+        if not positive:
+            raise
+        return name.strip(), table_of(Path(path), positive, one_class=True)
 
 
 def _limits(limit: list[str] | None, names: list[str]) -> dict[str, float]:

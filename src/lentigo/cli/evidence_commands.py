@@ -1,5 +1,6 @@
 """The commands that say what a score is worth: evaluate, stress, report."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,11 +10,11 @@ from lentigo.cli.options import (
     NOTICE,
     CacheOpt,
     DeviceOpt,
+    DrawSeedOpt,
     OtherDataOpt,
     PositiveOpt,
     PrevalenceOpt,
     RunArg,
-    SeedOpt,
     command_line,
     data_of_run,
     table_of,
@@ -61,7 +62,7 @@ def evaluate(
         table, pack, split, folder = found.table, found.pack, None, found.folder
         predictions, of_scored = found.evaluation.predictions, (table, pack)
         labels = [image.label for image in found.left_out]
-        say(left_out_line(len(prepared.table), labels, found.unchecked))
+        say(left_out_line(len(prepared.table), labels, found.unchecked, of_test=found.of_test))
     columns, _ = columns_of(*of_scored, cache=cache, bar=display.bar)
     result = assess(
         predictions.labels,
@@ -88,7 +89,7 @@ def stress(
     run: RunArg,
     count: Annotated[int | None, typer.Option(min=2, help="Test images to take; default all.")] = None,
     change: Annotated[list[str] | None, typer.Option(help="A change to make; repeatable; default all.")] = None,
-    seed: SeedOpt = None,
+    seed: DrawSeedOpt = None,
     device: DeviceOpt = None,
     positive: PositiveOpt = None,
     cache: CacheOpt = None,
@@ -115,7 +116,7 @@ def stress(
         )
     for line in stress_lines(test.result, len(test.ids)):
         say(line)
-    say(f"written to {run / 'stress.json'}\n{NOTICE}")
+    say(f"written to {test.file}\n{NOTICE}")
 
 
 @app.command(
@@ -145,12 +146,12 @@ def report(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write report.html and evidence.json to.")] = Path("evidence"),
     prevalence: PrevalenceOpt = None,
-    seed: SeedOpt = None,
+    seed: DrawSeedOpt = None,
     positive: PositiveOpt = None,
     cache: CacheOpt = None,
 ) -> None:
     """Intervals, tests, calibration, calls and subgroups of any classifiers' predictions on the same images."""
-    named = [*(predictions or []), *map(str, files or [])]
+    named = _as_given([*(predictions or []), *map(str, files or [])])
     if not named:
         raise ConfigError("no predictions are given; name one file or more after --predictions")
     table = None if data is None else table_of(data, positive, one_class=True)
@@ -169,6 +170,12 @@ def report(
     for line in write_predictions_report(out, given, cache=cache, bar=Display().bar):
         say(line)
     say(f"report: {out / 'report.html'}\n{NOTICE}")
+
+
+def _as_given(files: list[str]) -> list[str]:
+    """In the order of the command line, which options and arguments share; --validation counts on it."""
+    words = [word.removeprefix("--predictions=") for word in sys.argv[1:]]
+    return sorted(files, key=lambda file: words.index(file) if file in words else len(words))
 
 
 def _scores_of(
@@ -211,7 +218,7 @@ def _decisions(
                 )
             found.append(decide(chosen_on.labels, chosen_on.logits))
         elif path.name == "predictions.csv" and own.is_file():
-            found.append(Decisions.from_dict(read_json(own)))
+            found.append(Decisions.from_dict(read_json(own), file=str(own)))
         elif path.name == "predictions.csv" and beside.is_file():
             chosen_on = read_predictions(beside)
             found.append(decide(chosen_on.labels, chosen_on.logits))

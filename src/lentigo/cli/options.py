@@ -30,6 +30,15 @@ def _protocol(protocol: str | None) -> str | None:
     return protocol
 
 
+def _prevalence(prevalence: float | None) -> float | None:
+    """Refused before anything is trained."""
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise ConfigError(
+            f"--prevalence {prevalence:g}: give a share above 0 and below 1, such as 0.01 for one malignant mole in 100"
+        )
+    return prevalence
+
+
 DATA_HELP = "Folder with benign/ and malignant/ (also under train/ and test/) or with metadata.csv, or a CSV file."
 DataArg = Annotated[Path, typer.Argument(help=DATA_HELP)]
 RunArg = Annotated[Path, typer.Argument(help="Run folder that `lentigo train` or `lentigo compare` wrote.")]
@@ -56,6 +65,7 @@ SplitOpt = Annotated[Path | None, typer.Option(help="A split.csv to use as it is
 SeedOpt = Annotated[
     int | None, typer.Option(min=0, help="Seed of split, first weights, order and augmentation; default 0.")
 ]
+DrawSeedOpt = Annotated[int | None, typer.Option(min=0, help="Seed of what is drawn at random; default 0.")]
 CacheOpt = Annotated[
     Path | None, typer.Option(help="Folder of decoded images; default $LENTIGO_CACHE or ~/.cache/lentigo.")
 ]
@@ -66,7 +76,10 @@ DeviceOpt = Annotated[
 WeightsOpt = Annotated[Literal["none", "imagenet"] | None, typer.Option(help="Published weights to start from.")]
 PrevalenceOpt = Annotated[
     float | None,
-    typer.Option(help="Share of malignant moles among those who would be screened, in (0, 1); default 0.01."),
+    typer.Option(
+        callback=_prevalence,
+        help="Share of malignant moles among those who would be screened, in (0, 1); default 0.01.",
+    ),
 ]
 SetOpt = Annotated[
     list[str] | None,
@@ -79,6 +92,8 @@ def table_of(data: Path, positive: list[str] | None, *, one_class: bool = False)
     from lentigo.data.table import read_table
 
     table = read_table(data, positive=positive or (), one_class=one_class)
+    if one_class and positive and not table.labels.any():
+        say(f"{table.name} has no label {' and no label '.join(positive)}: all its images are benign", stderr=True)
     if table.ignored:
         say(f"ignored {len(table.ignored)} files that are no images, first {table.ignored[0]}", stderr=True)
     return table
@@ -134,5 +149,10 @@ def default_protocol(table: "ImageTable") -> str:
 
 def command_line() -> str:
     """The command as it was given; of an absolute path only the end, since reports are handed on."""
-    given = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    return shlex.join(["lentigo", *given])
+    return shlex.join(["lentigo", *map(_without_folders, sys.argv[1:])])
+
+
+def _without_folders(word: str) -> str:
+    """An absolute path as its last part, also behind an equals sign, as in NAME=PATH or --out=PATH."""
+    before, equals, path = word.rpartition("=")
+    return f"{before}{equals}{Path(path).name}" if Path(path).is_absolute() else word

@@ -35,7 +35,8 @@ from lentigo.evidence.metrics import REPORTED_SCORES
 from lentigo.explain.stage import explain_run, read_explanation
 from lentigo.files import read_json, write_json, write_text
 from lentigo.learn.device import choose_device
-from lentigo.learn.evaluation import Evaluation, evaluate_run, read_evaluation, standing
+from lentigo.learn.evaluation import Evaluation, evaluate_run, network_of, read_evaluation, standing
+from lentigo.learn.stress import read_stress
 from lentigo.learn.training import TrainingData, TrainProgress, train
 from lentigo.models.registry import MODELS, model_entry
 from lentigo.report.audit_page import write_audit_page
@@ -126,12 +127,14 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
     """
     display, started = display or Silent(), time.monotonic()
     _check_models(comparison.experiments)
-    check_externals(comparison.externals)
+    for experiment in comparison.experiments:
+        read_stress(comparison.out / "runs" / experiment.model.name)  # a damaged one is told before anything is trained
     table = comparison.table
     with display.bar("decoding images", len(table)) as advance:
         image_px = comparison.experiments[0].data.image_px
         pack = pack_images(table, image_px=image_px, cache=comparison.cache, progress=advance)
     split, protocol = _split(comparison, display)
+    check_externals(comparison, pack, split, display.bar)
     audit = _audited(comparison, pack, split, protocol, display)
     display.verdict(audit["verdict"])
     data = TrainingData(table=table, pack=pack, split=split)
@@ -142,6 +145,8 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
     }
     evidence = gather(comparison, runs, repeated, pack, split, display.bar)
     write_json(comparison.out / "evidence.json", evidence.to_dict())
+    for run in runs:
+        write_json(run.folder / "evidence.json", evidence.assessments[run.name].to_dict())
     write_json(comparison.out / "comparison.json", _summary(comparison, runs, split, protocol, audit))
     if (shortcut := best_shortcut(audit["probes"])) is not None:
         display.say(f"beside them: {shortcut_line(shortcut)}")
@@ -272,6 +277,8 @@ def _scored(folder: Path, table: ImageTable, test: Int64[np.ndarray, " image"]) 
     """Whether the scores are there, of these images with these labels."""
     if not all((folder / name).is_file() for name in ("predictions.csv", "validation.csv", "metrics.json")):
         return False
+    if read_json(folder / "metrics.json").get("checkpoint") != network_of(folder):
+        return False  # of other weights
     found = read_predictions(folder / "predictions.csv")
     return found.ids == tuple(table.ids[i] for i in test) and bool((found.labels == table.labels[test]).all())
 

@@ -14,7 +14,7 @@ import torchvision
 from lentigo import __version__
 from lentigo.config import Experiment
 from lentigo.data.pack import ImagePack
-from lentigo.data.split import Split
+from lentigo.data.split import Split, groups_of, straddling
 from lentigo.data.table import ImageTable
 from lentigo.evidence.assessment import PREVALENCE
 from lentigo.models.registry import model_entry
@@ -31,6 +31,7 @@ from lentigo.report.gather import (
     model_result,
     paper_scores_for,
 )
+from lentigo.report.texts import few_images
 from lentigo.report.worth import worth_of
 
 
@@ -94,7 +95,7 @@ def report_content(comparison: Comparison, found: Found) -> ReportContent:
         paper_scores=paper_scores_for(table),
         heat_scale={run.name: scale for run, (_, scale) in zip(runs, results, strict=True)},
         cells={run.name: (run.explanation.maps.shape[1], run.explanation.maps.shape[2]) for run in runs},
-        notes=_notes(comparison, runs, found.protocol),
+        notes=_notes(comparison, found),
         worth=worth_of(found.audit, runs, table),
         evidence=found.evidence,
         cards=tuple(cards_of(comparison, found).values()),
@@ -141,7 +142,8 @@ def _facts(comparison: Comparison, found: Found) -> Facts:
         heat_maps=True,
         audit=True,
         leaks=any("test" in leak["parts"] for leak in found.audit["leaks"]),
-        grouped_split=found.protocol.partition("=")[0] not in ("paper", "stratified", "folders"),
+        grouped_split=bool(any(table.column("lesion")) or any(table.column("patient")))
+        and not straddling(groups_of(table), found.split, table),
         source_known=any(table.column("source")),
         demographics=tuple(known),
         masks=any(table.column("mask")),
@@ -169,8 +171,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def _notes(comparison: Comparison, runs: Sequence[FinishedRun], protocol: str) -> tuple[str, ...]:
-    notes = []
+def _notes(comparison: Comparison, found: Found) -> tuple[str, ...]:
+    runs, protocol, notes = found.runs, found.protocol, []
     if comparison.drawn:
         notes.append(
             "These are drawn lesions, small networks and short trainings: this page shows how lentigo works, not how "
@@ -187,6 +189,10 @@ def _notes(comparison: Comparison, runs: Sequence[FinishedRun], protocol: str) -
             "are not of like tests."
         )
     notes += [note for run in runs if (note := _stopped(run.name, run.about))]
+    test = found.split.indices(comparison.table, "test")
+    groups = np.array(groups_of(comparison.table), dtype=np.int64)[test]
+    if few := few_images(runs[0].evaluation.predictions.labels, groups):
+        notes.append(few)
     return tuple(notes)
 
 

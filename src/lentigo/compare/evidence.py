@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from lentigo.compare.content import Comparison
 from lentigo.data.columns import columns_of
-from lentigo.data.copies import Bar
-from lentigo.data.pack import ImagePack
+from lentigo.data.copies import AUDIT_PX, Bar, find_copies_between
+from lentigo.data.duplicates import SEARCH_UNITS
+from lentigo.data.pack import ImagePack, pack_images
 from lentigo.data.split import Split
 from lentigo.data.table import ImageTable
-from lentigo.errors import ConfigError, RunError
-from lentigo.evidence.assessment import assess
+from lentigo.errors import ConfigError, DataError, RunError
+from lentigo.evidence.assessment import Columns, assess
+from lentigo.files import write_json
 from lentigo.learn.device import choose_device
 from lentigo.learn.elsewhere import Elsewhere, evaluate_elsewhere
 from lentigo.learn.evaluation import Evaluation, decisions_of
@@ -19,14 +21,37 @@ from lentigo.report.evidence import Evidence, ExternalSet, Scored, Stressed, evi
 from lentigo.report.gather import FinishedRun
 
 
-def check_externals(externals: Sequence[tuple[str, ImageTable]]) -> None:
-    """Refuse two of one name: a reader could not tell them apart.
+def check_externals(comparison: Comparison, pack: ImagePack, split: Split, bar: Bar) -> None:
+    """Refuse, before anything is trained, what could not be scored or told as other data.
 
-    Raises: ConfigError.
+    Raises:
+        ConfigError: two data sets of one name, or the comparison's own data.
+        DataError: an image cannot be read, or every image is a copy of one that networks will be trained on.
     """
-    names = [name for name, _ in externals]
+    names = [name for name, _ in comparison.externals]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"--external {', '.join(twice)} is given twice; give every data set a name of its own")
+    learned = [*split.indices(comparison.table, "train"), *split.indices(comparison.table, "validation")]
+    for name, other in comparison.externals:
+        theirs = _packed(other, pack.image_px, comparison, bar)
+        if theirs.key == pack.key:
+            raise ConfigError(
+                f"--external {name} is the data of the comparison itself; give other data, or leave it out"
+            )
+        ours = _packed(comparison.table, AUDIT_PX, comparison, bar).subset(sorted(map(int, learned)))
+        theirs = _packed(other, AUDIT_PX, comparison, bar)
+        with bar(f"looking for copies in {name}", SEARCH_UNITS * (len(ours) + len(theirs))) as told:
+            pairs = find_copies_between(ours, theirs, cache=comparison.cache, progress=told)
+        if len({pair.other for pair in pairs}) == len(other):
+            raise DataError(
+                f"all {len(other)} images of --external {name} are copies of images of {comparison.table.name} that "
+                "train or validate; nothing would be left to score: give other data"
+            )
+
+
+def _packed(table: ImageTable, image_px: int, comparison: Comparison, bar: Bar) -> ImagePack:
+    with bar(f"decoding {table.name}", len(table)) as told:
+        return pack_images(table, image_px=image_px, cache=comparison.cache, progress=told)
 
 
 def gather(
@@ -79,22 +104,23 @@ def _external(
         found[run.name] = evaluate_elsewhere(
             run.folder, table, name=name, cache=comparison.cache, device=device, again=False, bar=bar
         )
-    first = next(iter(found.values()))
     assessments = {}
+    columns_by_ids: dict[tuple[str, ...], Columns] = {}  # of networks that have seen the same, the images are the same
     for run in runs:
         here = found[run.name]
-        same = here.table.ids == first.table.ids  # else the columns of the first are of other images
-        if run.name == next(iter(found)) or not same:
-            columns, _ = columns_of(here.table, here.pack, cache=comparison.cache, bar=bar)
+        ids = tuple(here.table.ids)
+        if ids not in columns_by_ids:
+            columns_by_ids[ids], _ = columns_of(here.table, here.pack, cache=comparison.cache, bar=bar)
         predictions = here.evaluation.predictions
         assessments[run.name] = assess(
             predictions.labels,
             predictions.logits,
             decisions=decisions_of(run.folder),
-            columns=columns,
+            columns=columns_by_ids[ids],
             prevalence=comparison.prevalence,
             seed=comparison.experiments[0].seed,
         )
+        write_json(here.folder / "evidence.json", assessments[run.name].to_dict())
     return ExternalSet(
         name=name,
         data=table.name,
@@ -103,6 +129,7 @@ def _external(
             key: (sum(i.label == 0 for i in here.left_out), sum(i.label == 1 for i in here.left_out))
             for key, here in found.items()
         },
+        of_test={key: here.of_test for key, here in found.items()},
         unchecked={key: here.unchecked for key, here in found.items()},
         assessments=assessments,
     )  # fmt: skip
@@ -131,5 +158,5 @@ def _stressed(
         if kept is not None:
             if not set(kept.ids) <= test:
                 raise RunError(f"{run.folder / 'stress.json'} is of other images; delete it, or test again")
-            found[run.name] = Stressed(images=len(kept.ids), result=kept.result)
+            found[run.name] = Stressed(ids=kept.ids, seed=kept.seed, result=kept.result)
     return found

@@ -11,7 +11,7 @@ from lentigo.data.copies import Bar, silent
 from lentigo.data.pack import ImagePack, default_cache
 from lentigo.data.skin_tone import TONES, skin_tones
 from lentigo.data.split import groups_of
-from lentigo.data.subgroup_columns import ordered_names, subgroup_columns
+from lentigo.data.subgroup_columns import names_tones, ordered_names, subgroup_columns
 from lentigo.data.table import ImageTable
 from lentigo.errors import DataError
 from lentigo.evidence.assessment import Columns
@@ -26,13 +26,13 @@ def columns_of(
     """The subgroups of a table's images, and whether their skin tones were estimated from the pixels.
 
     Args:
-        pack: of the table's images; None, or a table with a column of skin tones: nothing is estimated.
+        pack: of the table's images; None, or a table that knows skin tones: nothing is estimated.
         cache: where estimates are kept; None: `pack.default_cache()`.
         bar: shows progress: a text and a total to a context that takes the number done.
     Raises: DataError: the pack is damaged, or the disk is full.
     """
     tones = None
-    if pack is not None and not any(table.column("skin_tone")):
+    if pack is not None and not names_tones(table):
         with (bar or silent)("estimating skin tones", len(table)) as told:
             tones = find_skin_tones(table, pack, cache=cache, progress=told)
     names = subgroup_columns(table, skin_tones=tones)

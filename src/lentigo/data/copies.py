@@ -94,7 +94,12 @@ def find_copies_between(
             if progress:
                 progress(SEARCH_UNITS * (len(pack) + len(other)))
             return kept
-    found = twins_between(pack, other, progress=progress)
+    blank, theirs = set(blank_images(pack)), set(blank_images(other))  # all alike, and photographs of nothing
+    found = tuple(
+        pair
+        for pair in twins_between(pack, other, progress=progress)
+        if pack.ids[pair.one] not in blank and other.ids[pair.other] not in theirs
+    )
     write_json(path, {"version": VERSION, "pairs": [asdict(pair) for pair in found]})
     return found
 

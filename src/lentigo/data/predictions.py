@@ -42,14 +42,22 @@ def read_predictions(path: Path, *, positive: Sequence[str] = ()) -> Predictions
     A probability p becomes the logit log(p / (1 - p)), infinite at 0 and 1.
 
     Args:
-        positive: label spellings that count as malignant, as `read_table` has them.
-    Raises: DataError: a column is missing, an image stands twice, a label is unknown, a logit is not finite, or a
-        probability is outside [0, 1].
+        positive: label spellings that count as malignant, as `read_table` has them; labels 0 and 1 need none.
+    Raises: DataError: a column is missing, an image stands twice, a label is unknown, `positive` names one that is not
+        there, a logit is not finite, or a probability is outside [0, 1].
     """
     lines = read_numbered_csv(path)
     if not lines:
         raise DataError(f"{path} has no line below its header; one line an image is needed")
     names = _columns(path, list(lines[0][1]))
+    written = {line[names["label"]].strip().lower() for _, line in lines}
+    if written <= {"0", "1"}:
+        positive = ()  # as lentigo writes them, whatever the data's own labels are called
+    elif absent := [name for name in positive if name.strip().lower() not in written]:
+        raise DataError(
+            f"{path} has no label {' and no label '.join(absent)}; --positive takes some of "
+            f"{', '.join(sorted(written)[:8])}"
+        )
     read = _logit if "logit" in names else _logit_of_probability
     rows, logits, seen = [], [], set[str]()
     for number, line in lines:

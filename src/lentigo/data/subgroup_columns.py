@@ -58,6 +58,11 @@ def subgroup_columns(table: ImageTable, *, skin_tones: Sequence[str] | None = No
     return {title: names for title, names in columns.items() if _makes_subgroups(names)}
 
 
+def names_tones(table: ImageTable) -> bool:
+    """Whether the table knows the skin tone of any image; "unknown" and the like are none."""
+    return any(map(_tone, table.column("skin_tone")))
+
+
 def age_band(cell: str) -> str:
     """The band that an age in years lies in; empty for what is no number or no age of a person."""
     cell = cell.strip()

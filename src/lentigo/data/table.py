@@ -121,7 +121,8 @@ def read_table(data: Path, *, positive: Sequence[str] = (), one_class: bool = Fa
         data: the folder or the CSV file.
         positive: label spellings that count as malignant, every other label then being benign; empty: the common
             spellings (0/1, benign/malignant).
-        one_class: whether images of a single class will do, as where a finished network is only scored.
+        one_class: whether images of a single class will do, as where a finished network is only scored; a name in
+            `positive` may then be absent.
     Raises: DataError: nothing found, unknown label, missing file, a file twice, one class only, an image outside the
         class folders, or a name in `positive` that no image has.
     """
@@ -129,11 +130,11 @@ def read_table(data: Path, *, positive: Sequence[str] = (), one_class: bool = Fa
         raise DataError(f"{data} does not exist; give a folder with benign/ and malignant/, or a CSV file")
     try:
         if data.is_file():
-            table = _from_csv(data, positive)
+            table = _from_csv(data, positive, one_class=one_class)
         elif (data / METADATA).is_file():
-            table = _from_csv(data / METADATA, positive)
+            table = _from_csv(data / METADATA, positive, one_class=one_class)
         else:
-            table = _from_folders(data, positive)
+            table = _from_folders(data, positive, one_class=one_class)
         _check(table, data, one_class=one_class)
     except OSError as error:
         raise DataError(f"{data} cannot be read ({error}); check its permissions and names") from error
@@ -148,13 +149,14 @@ def label_of(spelling: str, *, positive: Sequence[str] = ()) -> int | None:
     return SPELLINGS.get(known)
 
 
-def _from_csv(path: Path, positive: Sequence[str]) -> ImageTable:
+def _from_csv(path: Path, positive: Sequence[str], *, one_class: bool) -> ImageTable:
     lines = read_numbered_csv(path)
     if not lines:
         raise DataError(f"{path} has a header but no image; one line per image is needed")
     names = _find_columns(path, list(lines[0][1]))
     rows = [_csv_row(path, number, line, names, positive) for number, line in lines]
-    _check_positive(path, positive, {line[names["label"]] for _, line in lines})
+    if not one_class:
+        _check_positive(path, positive, {line[names["label"]] for _, line in lines})
     return ImageTable(root=path.parent, rows=tuple(sorted(rows, key=lambda row: row.id)))
 
 
@@ -216,7 +218,7 @@ def _unknown_label(where: str, found: str) -> str:
     )
 
 
-def _from_folders(root: Path, positive: Sequence[str]) -> ImageTable:
+def _from_folders(root: Path, positive: Sequence[str], *, one_class: bool) -> ImageTable:
     folders = _folders(root)
     parts = {child: _part_of(child.name, str(child)) for child in folders if _PART_PATTERN.match(child.name)}
     _refuse_loose(root)
@@ -239,7 +241,8 @@ def _from_folders(root: Path, positive: Sequence[str]) -> ImageTable:
             ]
         if parts and not _folders(holder):
             raise DataError(f"{holder} is empty; put benign/ and malignant/ into it or delete it")
-    _check_positive(root, positive, labels)
+    if not one_class:
+        _check_positive(root, positive, labels)
     return ImageTable(root=root, rows=tuple(sorted(rows, key=lambda row: row.id)), ignored=tuple(ignored))
 
 

@@ -41,7 +41,7 @@ class Assessment:
     scores: Mapping[str, Interval]  # of REPORTED_SCORES, at a probability of 0.5 where one is needed
     partial_auc: Interval  # above a sensitivity of 0.80, in [0, 0.2]
     decisions: Decisions
-    before: Calibration | None  # of the probabilities as the network gives them; None: infinite logits
+    before: Calibration | None  # of the probabilities as the network gives them; None: not looked at
     after: Calibration | None  # at the temperature chosen on validation; None: there is none
     points: tuple[OperatingPoint, ...]  # at the thresholds chosen on validation
     curve: DecisionCurve | None  # None: one class is absent, or the share of malignant in validation is not known

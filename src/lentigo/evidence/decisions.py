@@ -35,10 +35,12 @@ class Decisions:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Decisions":
+    def from_dict(cls, values: Mapping[str, Any], *, file: str = "decisions.json") -> "Decisions":
         """Read back what `to_dict` gave; null is a number that is not defined.
 
-        Raises: DataError: a value is missing.
+        Args:
+            file: where the values stand, for a refusal to name.
+        Raises: DataError: a value is missing, or is no number where one is needed.
         """
         try:
             return cls(
@@ -53,7 +55,7 @@ class Decisions:
                 n_malignant=int(values["n_malignant"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"the decisions lack {error}; evaluate the run again") from error
+            raise DataError(f"{file} is damaged ({error!r}); evaluate the run again") from error
 
 
 def decide(labels: Integer[np.ndarray, " image"], logits: Real[np.ndarray, " image"]) -> Decisions:

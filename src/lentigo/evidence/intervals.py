@@ -152,7 +152,7 @@ def auc_interval(
         variance = auc * (1 - auc) / fewer
     middle = math.log(auc / (1 - auc))
     half = z * math.sqrt(variance) / (auc * (1 - auc))
-    return Interval(auc, _logistic(middle - half), _logistic(middle + half))
+    return Interval(auc, logistic(middle - half), logistic(middle + half))
 
 
 def wilson_interval(right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
@@ -249,5 +249,6 @@ def _midranks(values: Real[np.ndarray, " image"]) -> Float64[np.ndarray, " image
     return ranks
 
 
-def _logistic(z: float) -> float:
+def logistic(z: float) -> float:
+    """1 / (1 + exp(-z)) without overflow."""
     return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))

@@ -7,7 +7,15 @@ import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
 from lentigo.errors import ConfigError
-from lentigo.evidence.intervals import UNDEFINED, Groups, Interval, effective_number, group_index, normal_quantile
+from lentigo.evidence.intervals import (
+    UNDEFINED,
+    Groups,
+    Interval,
+    effective_number,
+    group_index,
+    logistic,
+    normal_quantile,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +96,7 @@ def _bayes(right: float, missed: float, wrong: float, cleared: float, log_odds: 
     hit, false = right / (right + missed), wrong / (wrong + cleared)
     middle = math.log(hit / false) + log_odds
     half = z * math.sqrt(missed / right / (right + missed) + cleared / wrong / (wrong + cleared))
-    low, high = (1 / (1 + math.exp(-(middle + sign * half))) for sign in (-1, 1))
+    low, high = (logistic(middle + sign * half) for sign in (-1, 1))
     return Interval(value, min(low, value), max(high, value))
 
 

@@ -63,6 +63,7 @@ class SubgroupScore:
     sensitivity: Interval
     specificity: Interval
     warning: str  # why not to build on it, see `subgroup_scores`; else empty
+    unjudged: tuple[str, ...]  # of SUBGROUP_SCORES, those that say nothing: too few images of a class that they need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,8 @@ class Gap:
     high: str  # name of the subgroup with the higher score
     low: str
     difference: Interval  # high less low, in [0, 1]; its interval holds for all pairs at once
-    p_value: float  # of these two, corrected by Holm over all pairs
+    p_value: float  # of these two, corrected by Holm over all pairs of the column
+    p_alone: float  # of these two, not corrected
     n_pairs: int  # of subgroups that were compared
 
 
@@ -83,7 +85,8 @@ class Subgroups:
 
     column: str
     scores: tuple[SubgroupScore, ...]
-    gaps: tuple[Gap, ...]  # one a score, where at least two subgroups can be judged by it
+    gaps: tuple[Gap, ...]  # one a score, the widest, where at least two subgroups can be judged by it
+    clearest: tuple[Gap, ...]  # the same, with the smallest p value: a wide gap may be one of few images
     unknown: int  # images without a value in this column; they are in no subgroup
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,7 +154,7 @@ def subgroup_scores(
     groups: Groups = None,
     order: Sequence[str] = (),
 ) -> Subgroups:
-    """The scores of every subgroup of a column, and the widest gap between two of them for each score.
+    """The scores of every subgroup of a column, and for each score the widest and the clearest gap between two of them.
 
     A subgroup carries a warning for each class of which it has no image; fewer than 10, or than 10 groups ("too small
     to say anything"); or fewer than 100 ("imprecise"). A gap is sought among those with 10 or more of each class that
@@ -186,11 +189,12 @@ def subgroup_scores(
     for name in _in_order(names, order):
         chosen = of_image == name
         parts[name] = _Part(labels[chosen], logits[chosen], called[chosen], group[chosen])
-    found = (_widest_gap(parts, score) for score in SUBGROUP_SCORES)
+    found = [pair for score in SUBGROUP_SCORES if (pair := _gaps(parts, score)) is not None]
     return Subgroups(
         column=column,
         scores=tuple(_score(name, part) for name, part in parts.items()),
-        gaps=tuple(gap for gap in found if gap is not None),
+        gaps=tuple(widest for widest, _ in found),
+        clearest=tuple(clearest for _, clearest in found),
         unknown=int(np.count_nonzero(of_image == "")),
     )
 
@@ -236,7 +240,12 @@ def _score(name: str, part: _Part) -> SubgroupScore:
         sensitivity=part.score("sensitivity"),
         specificity=part.score("specificity"),
         warning=_warning(part),
+        unjudged=tuple(score for score in SUBGROUP_SCORES if not _can_judge(part, score)),
     )
+
+
+def _can_judge(part: _Part, score: str) -> bool:
+    return all(part.counts(label)[1] >= LEAST_TO_JUDGE for label in _NEEDED_LABELS[score])
 
 
 def _warning(part: _Part) -> str:
@@ -261,13 +270,9 @@ def _warning(part: _Part) -> str:
     return "; ".join(sentences)
 
 
-def _widest_gap(parts: Mapping[str, _Part], score: str) -> Gap | None:
-    """None with fewer than two subgroups that are large enough."""
-    judged = {
-        name: part
-        for name, part in parts.items()
-        if all(part.counts(label)[1] >= LEAST_TO_JUDGE for label in _NEEDED_LABELS[score])
-    }
+def _gaps(parts: Mapping[str, _Part], score: str) -> tuple[Gap, Gap] | None:
+    """The widest gap and that with the smallest p value; None with fewer than two subgroups that are large enough."""
+    judged = {name: part for name, part in parts.items() if _can_judge(part, score)}
     pairs = list(combinations(judged, 2))
     if not pairs:
         return None
@@ -275,18 +280,24 @@ def _widest_gap(parts: Mapping[str, _Part], score: str) -> Gap | None:
     # The higher one first; of equal ones that which comes first.
     pairs = [(a, b) if usual[a].value >= usual[b].value else (b, a) for a, b in pairs]
     p_of = _p_of_aucs if score == "auc" else _p_of_shares
-    p_values = holm([p_of(usual[high], usual[low]) for high, low in pairs])
-    widest = max(range(len(pairs)), key=lambda i: usual[pairs[i][0]].value - usual[pairs[i][1]].value)
-    high, low = pairs[widest]
-    level = 1 - 0.05 / len(pairs)
-    return Gap(
-        score=score,
-        high=high,
-        low=low,
-        difference=_difference(*(judged[name].score(score, level) for name in (high, low))),
-        p_value=p_values[widest],
-        n_pairs=len(pairs),
-    )
+    alone = [p_of(usual[high], usual[low]) for high, low in pairs]
+    p_values, level = holm(alone), 1 - 0.05 / len(pairs)
+
+    def gap(place: int) -> Gap:
+        high, low = pairs[place]
+        return Gap(
+            score=score,
+            high=high,
+            low=low,
+            difference=_difference(*(judged[name].score(score, level) for name in (high, low))),
+            p_value=p_values[place],
+            p_alone=alone[place],
+            n_pairs=len(pairs),
+        )
+
+    width = [usual[high].value - usual[low].value for high, low in pairs]
+    widest = max(range(len(pairs)), key=width.__getitem__)
+    return gap(widest), gap(min(range(len(pairs)), key=lambda i: (alone[i], -width[i])))
 
 
 def _difference(one: Interval, other: Interval) -> Interval:

@@ -1,19 +1,19 @@
 """A finished run on images of another place: copies of what it was trained on left out, its decisions unchanged."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lentigo.data.copies import AUDIT_PX, Bar, find_copies_between, silent
-from lentigo.data.duplicates import SEARCH_UNITS
+from lentigo.data.duplicates import SEARCH_UNITS, Twins
 from lentigo.data.pack import ImagePack, pack_images
 from lentigo.data.table import ImageTable, read_table
-from lentigo.errors import DataError, LentigoError
+from lentigo.errors import DataError
 from lentigo.files import read_json, write_json
-from lentigo.learn.evaluation import Evaluation, evaluate_run, read_evaluation
+from lentigo.learn.evaluation import Evaluation, evaluate_run, network_of, read_evaluation, score_validation
 from lentigo.learn.run import read_run, run_about
 
 
@@ -39,6 +39,7 @@ class Elsewhere:
     pack: ImagePack  # of the same
     evaluation: Evaluation
     left_out: tuple[LeftOut, ...]
+    of_test: int  # copies of the run's own test images, which are scored again
     unchecked: str  # why no copies were looked for; empty where they were
 
 
@@ -68,7 +69,8 @@ def evaluate_elsewhere(
     with bar(f"decoding {name}", len(table)) as told:
         pack = pack_images(table, image_px=about["image_px"], cache=cache, progress=told)
     folder = run / "evaluations" / f"{table.name}-{pack.key[:8]}"
-    left_out, unchecked = _seen_before(run, about, table, cache=cache, bar=bar)
+    seen = _seen_before(run, about, table, cache=cache, bar=bar)
+    left_out = seen.left_out
     gone = {image.id for image in left_out}
     kept = [index for index, row in enumerate(table.rows) if row.id not in gone]
     if not kept:
@@ -77,49 +79,72 @@ def evaluate_elsewhere(
             "score: give other data"
         )
     table, pack = table.subset(kept), pack.subset(kept)
-    found = None if again else _kept(folder, table, left_out)
+    note = {"checkpoint": network_of(run), "images_of_test": seen.of_test, "unchecked": seen.unchecked}
+    note |= {"images": [asdict(image) for image in left_out]}
+    found = None if again else _kept(folder, table, note)
     if found is None:
         with bar(f"scoring {name}", len(table)) as told:
             found = evaluate_run(run, table, pack, None, folder=folder, device=device, on_progress=told)
-        write_json(folder / "left_out.json", {"unchecked": unchecked, "images": [asdict(image) for image in left_out]})
+        write_json(folder / "left_out.json", note)
     return Elsewhere(
-        name=name, folder=folder, table=table, pack=pack, evaluation=found, left_out=left_out, unchecked=unchecked
+        name=name,
+        folder=folder,
+        table=table,
+        pack=pack,
+        evaluation=found,
+        left_out=left_out,
+        of_test=seen.of_test,
+        unchecked=seen.unchecked,
     )
 
 
-def _seen_before(
-    run: Path, about: dict[str, Any], table: ImageTable, *, cache: Path | None, bar: Bar
-) -> tuple[tuple[LeftOut, ...], str]:
-    """Images with a copy in the run's train or validation part, by the audit's search; or why it was not made."""
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What of a data set a run knows already."""
+
+    left_out: tuple[LeftOut, ...] = ()
+    of_test: int = 0
+    unchecked: str = ""
+
+
+def _seen_before(run: Path, about: dict[str, Any], table: ImageTable, *, cache: Path | None, bar: Bar) -> _Seen:
+    """Images with a copy in the run's parts, by the audit's search; or why it was not made."""
     try:
         own = read_table(Path(about["path"]), positive=about.get("positive", ()))
         with bar("decoding the run's own images", len(own)) as told:
-            seen = pack_images(own, image_px=about["image_px"], cache=cache, progress=told)
-        if seen.key != about["pack_key"]:
-            return (), f"{own.name} has changed since {run.name} was trained on it"
-        split = read_run(run, own)[1]
-    except LentigoError as error:
-        return (), f"the images that {run.name} was trained on cannot be read ({error})"
-    learned = sorted([*split.indices(own, "train"), *split.indices(own, "validation")])
-    ours = _at_audit_size(own, seen, cache, bar)
-    theirs = _at_audit_size(table, None, cache, bar)
-    with bar("looking for copies of training images", SEARCH_UNITS * (len(ours) + len(theirs))) as told:
-        pairs = find_copies_between(ours, theirs, cache=cache, progress=told)
-    known = set(map(int, learned))
-    best: dict[int, LeftOut] = {}
-    for pair in sorted(pairs, key=lambda pair: -pair.likeness):
-        if pair.one in known and pair.other not in best:
-            row = table.rows[pair.other]
-            image = own.ids[pair.one]
-            best[pair.other] = LeftOut(
-                id=row.id,
-                label=row.label,
-                copy_of=image,
-                part=split.part[image],
-                likeness=pair.likeness,
-                change=pair.change,
-            )
-    return tuple(best[place] for place in sorted(best)), ""
+            pack = pack_images(own, image_px=about["image_px"], cache=cache, progress=told)
+    except DataError:  # its message would put a path of this machine into reports
+        return _Seen(unchecked=f"the images that {run.name} was trained on cannot be read where they were")
+    if pack.key != about["pack_key"]:
+        return _Seen(unchecked=f"{own.name} has changed since {run.name} was trained on it")
+    split = read_run(run, own)[1]
+    if not (run / "validation.csv").is_file():  # trained and never scored: its decisions are made now
+        score_validation(run, own, pack, split)
+    ours, theirs = _at_audit_size(own, pack, cache, bar), _at_audit_size(table, None, cache, bar)
+    # Apart, for the search looks at a few neighbours of an image only, and test images are no reason to leave one out.
+    learned = np.sort(np.concatenate([split.indices(own, part) for part in ("train", "validation")]))
+    found = _copies_in(ours.subset(learned), theirs, "training images", cache, bar)
+    left_out = {
+        pair.other: LeftOut(
+            id=table.ids[pair.other],
+            label=table.rows[pair.other].label,
+            copy_of=(image := own.ids[learned[pair.one]]),
+            part=split.part[image],
+            likeness=pair.likeness,
+            change=pair.change,
+        )
+        for pair in sorted(found, key=lambda pair: pair.likeness)  # the likest last: it is kept
+    }
+    again = _copies_in(ours.subset(split.indices(own, "test")), theirs, "test images", cache, bar)
+    return _Seen(
+        left_out=tuple(left_out[place] for place in sorted(left_out)),
+        of_test=len({pair.other for pair in again} - set(left_out)),
+    )
+
+
+def _copies_in(ours: ImagePack, theirs: ImagePack, what: str, cache: Path | None, bar: Bar) -> tuple[Twins, ...]:
+    with bar(f"looking for copies of {what}", SEARCH_UNITS * (len(ours) + len(theirs))) as told:
+        return find_copies_between(ours, theirs, cache=cache, progress=told)
 
 
 def _at_audit_size(table: ImageTable, pack: ImagePack | None, cache: Path | None, bar: Bar) -> ImagePack:
@@ -129,13 +154,14 @@ def _at_audit_size(table: ImageTable, pack: ImagePack | None, cache: Path | None
         return pack_images(table, image_px=AUDIT_PX, cache=cache, progress=told)
 
 
-def _kept(folder: Path, table: ImageTable, left_out: Sequence[LeftOut]) -> Evaluation | None:
-    """What an earlier call wrote, if it is of the same images and labels."""
+def _kept(folder: Path, table: ImageTable, note: dict[str, Any]) -> Evaluation | None:
+    """What an earlier call wrote, if it is of the same network, images, labels and copies."""
     try:
         evaluation = read_evaluation(folder)
-        ids = [image["id"] for image in read_json(folder / "left_out.json")["images"]]
-    except (DataError, KeyError, TypeError):
+        if read_json(folder / "left_out.json") != note or not (folder / "metrics.json").is_file():
+            return None
+    except DataError:
         return None
     predictions = evaluation.predictions
     same = list(predictions.ids) == table.ids and bool((predictions.labels == table.labels).all())
-    return evaluation if same and ids == [image.id for image in left_out] else None
+    return evaluation if same else None

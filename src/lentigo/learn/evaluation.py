@@ -12,11 +12,10 @@ from lentigo.data.pack import ImagePack
 from lentigo.data.predictions import Predictions, read_predictions
 from lentigo.data.split import Split, groups_of
 from lentigo.data.table import ImageTable
-from lentigo.errors import DataError
 from lentigo.evidence.decisions import Decisions, decide, undecided
 from lentigo.evidence.metrics import scores
 from lentigo.evidence.subgroups import group_score, scores_by_group
-from lentigo.files import read_csv, read_json, write_json
+from lentigo.files import read_csv, read_json, sha256_of, write_json
 from lentigo.learn.checkpoint import run_checkpoint
 from lentigo.learn.prediction import predict_logits
 
@@ -48,22 +47,53 @@ def evaluate_run(
     Raises: RunError: the run has no whole checkpoint.
     """
     folder = folder or run
-    checkpoint = run_checkpoint(run)
-    model = checkpoint.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def predict(indices: np.ndarray) -> Predictions:
-        logits = predict_logits(model, pack, indices, checkpoint.preprocessing, device=device, on_progress=on_progress)
-        return Predictions(tuple(table.ids[index] for index in indices), table.labels[indices], logits)
-
     if split is not None:
-        predict(split.indices(table, "validation")).write(folder / "validation.csv")
-        (folder / "decisions.json").unlink(missing_ok=True)  # of an earlier scoring
-        decisions_of(folder)
-    predictions = predict(np.arange(len(table)) if split is None else split.indices(table, "test"))
+        score_validation(run, table, pack, split, folder=folder, device=device, on_progress=on_progress)
+    indices = np.arange(len(table)) if split is None else split.indices(table, "test")
+    predictions = _predictions(run, table, pack, indices, device=device, on_progress=on_progress)
     metrics = dict(scores(predictions.labels, predictions.logits))
     predictions.write(folder / "predictions.csv")
-    write_json(folder / "metrics.json", metrics | standing(predictions, table))
+    write_json(folder / "metrics.json", metrics | standing(predictions, table) | {"checkpoint": network_of(run)})
     return Evaluation(predictions=predictions, metrics=metrics)
+
+
+def score_validation(
+    run: Path,
+    table: ImageTable,
+    pack: ImagePack,
+    split: Split,
+    *,
+    folder: Path | None = None,
+    device: torch.device | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Decisions:
+    """Write `validation.csv` and what is chosen on it, `decisions.json`; see `evaluate_run`."""
+    folder = folder or run
+    (folder / "decisions.json").unlink(missing_ok=True)  # first: it is of an earlier scoring
+    indices = split.indices(table, "validation")
+    _predictions(run, table, pack, indices, device=device, on_progress=on_progress).write(folder / "validation.csv")
+    return decisions_of(folder)
+
+
+def network_of(run: Path) -> str:
+    """The SHA-256 of a run's weights, by which what is made of them is known again; empty without any."""
+    path = run / "checkpoint.safetensors"
+    return sha256_of(path) if path.is_file() else ""
+
+
+def _predictions(
+    run: Path,
+    table: ImageTable,
+    pack: ImagePack,
+    indices: np.ndarray,
+    *,
+    device: torch.device | None,
+    on_progress: Callable[[int], None] | None,
+) -> Predictions:
+    checkpoint = run_checkpoint(run)
+    model = checkpoint.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    logits = predict_logits(model, pack, indices, checkpoint.preprocessing, device=device, on_progress=on_progress)
+    return Predictions(tuple(table.ids[index] for index in indices), table.labels[indices], logits)
 
 
 def standing(predictions: Predictions, table: ImageTable) -> dict[str, Any]:
@@ -91,17 +121,14 @@ def decisions_of(run: Path) -> Decisions:
     """
     path = run / "decisions.json"
     if path.is_file():
-        return Decisions.from_dict(read_json(path))
+        return Decisions.from_dict(read_json(path), file=str(path))
     if not (run / "validation.csv").is_file():
         return undecided("the run has no validation.csv; evaluate it on its own images first")
-    try:
+    if read_csv(run / "validation.csv"):
         validation = read_predictions(run / "validation.csv")
-    except DataError as error:
-        if len(read_csv(run / "validation.csv")):
-            raise
-        decisions = undecided(f"no image was kept for validation ({error})")
-    else:
         decisions = decide(validation.labels, validation.logits)
+    else:
+        decisions = undecided("no image was kept for validation")
     write_json(path, decisions.to_dict())
     return decisions
 

@@ -1,7 +1,8 @@
 """The stress test of a finished run: its test images under changes of many kinds and strengths, scored again.
 
-Logits of each kind go to `RUN/stress/KIND.npy` as soon as they are there, so that an interrupted test goes on; the
-scores made of all go to `RUN/stress.json`.
+Logits of each kind go to `RUN/stress/KEY/KIND.npy` as soon as they are there, so that an interrupted test goes on; KEY
+names weights, images and seed. The scores of all kinds go to `RUN/stress.json`, those of a choice of them beside their
+logits.
 """
 
 import hashlib
@@ -23,8 +24,9 @@ from lentigo.data.split import Split, groups_of
 from lentigo.data.table import ImageTable
 from lentigo.errors import ConfigError, DataError
 from lentigo.evidence.stress import StressResult, stress_scores
-from lentigo.files import read_json, sha256_of, whole_file, write_json
+from lentigo.files import read_json, whole_file, write_json
 from lentigo.learn.checkpoint import Checkpoint, run_checkpoint
+from lentigo.learn.evaluation import network_of
 from lentigo.models.contract import evaluating
 
 _BATCH = 32
@@ -37,6 +39,7 @@ class StressTest:
     ids: tuple[str, ...]
     result: StressResult
     seed: int
+    file: Path  # that holds it
 
 
 def stress_run(
@@ -69,20 +72,20 @@ def stress_run(
     checkpoint = run_checkpoint(run)
     indices = _chosen(table, split, count, seed)
     ids = tuple(table.ids[index] for index in indices)
-    print_of_test = _fingerprint(run, pack, ids, seed)
-    _begin(run / "stress", print_of_test)
+    folder = run / "stress" / _fingerprint(run, pack, ids, seed)[:16]
     checkpoint.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     told = on_progress or (lambda _: None)
-    clean = _logits(run, "clean", (0,), checkpoint, pack, indices, seed=seed, device=device, told=told)[0]
+    clean = _logits(folder, "clean", (0,), checkpoint, pack, indices, seed=seed, device=device, told=told)[0]
     changed: dict[tuple[str, int], np.ndarray] = {}
     for name in names:
-        rows = _logits(run, name, STRENGTHS, checkpoint, pack, indices, seed=seed, device=device, told=told)
+        rows = _logits(folder, name, STRENGTHS, checkpoint, pack, indices, seed=seed, device=device, told=told)
         changed |= {(name, strength): row for strength, row in zip(STRENGTHS, rows, strict=True)}
     labels, groups = table.labels[indices], np.array(groups_of(table), dtype=np.int64)[indices]
     result = stress_scores(labels, clean, changed, groups=groups, seed=seed)
-    about = {"images": len(ids), "seed": seed, "fingerprint": print_of_test, "ids": ids}
-    write_json(run / "stress.json", about | {"result": result.to_dict()})
-    return StressTest(ids=ids, result=result, seed=seed)
+    file = (run if set(names) == set(CHANGES) else folder) / "stress.json"
+    about = {"images": len(ids), "seed": seed, "checkpoint": network_of(run), "ids": ids}
+    write_json(file, about | {"result": result.to_dict()})
+    return StressTest(ids=ids, result=result, seed=seed, file=file)
 
 
 def stress_total(images: int, changes: Sequence[str] | None) -> int:
@@ -91,7 +94,7 @@ def stress_total(images: int, changes: Sequence[str] | None) -> int:
 
 
 def read_stress(run: Path) -> StressTest | None:
-    """The last stress test of a run; None without one.
+    """The last stress test of a run under all changes; None without one, or where the run has other weights since.
 
     Raises: DataError: the file is damaged.
     """
@@ -100,9 +103,10 @@ def read_stress(run: Path) -> StressTest | None:
         return None
     about: dict[str, Any] = read_json(path)
     try:
-        return StressTest(
-            ids=tuple(about["ids"]), result=StressResult.from_dict(about["result"]), seed=int(about["seed"])
-        )
+        if about["checkpoint"] != network_of(run):
+            return None
+        result = StressResult.from_dict(about["result"])
+        return StressTest(ids=tuple(about["ids"]), result=result, seed=int(about["seed"]), file=path)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is damaged: it lacks {error}; give `lentigo stress {run}` again") from error
 
@@ -122,25 +126,12 @@ def _chosen(table: ImageTable, split: Split, count: int | None, seed: int) -> np
 
 def _fingerprint(run: Path, pack: ImagePack, ids: Sequence[str], seed: int) -> str:
     strengths = [f"{name} {change.strengths}" for name, change in CHANGES.items()]
-    text = "\n".join([sha256_of(run / "checkpoint.safetensors"), pack.key, str(seed), *strengths, *ids])
+    text = "\n".join([network_of(run), pack.key, str(seed), *strengths, *ids])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _begin(folder: Path, fingerprint: str) -> None:
-    """Keep what is there of the same test; delete what is of another."""
-    path = folder / "about.json"
-    try:
-        same = read_json(path)["fingerprint"] == fingerprint
-    except (DataError, KeyError, TypeError):
-        same = False
-    if not same:
-        for old in folder.glob("*.npy"):
-            old.unlink()
-        write_json(path, {"fingerprint": fingerprint})
-
-
 def _logits(
-    run: Path,
+    folder: Path,
     name: str,
     strengths: Sequence[int],
     checkpoint: Checkpoint,
@@ -152,13 +143,11 @@ def _logits(
     told: Callable[[int], None],
 ) -> Float32[np.ndarray, "strength image"]:
     """One kind of change at all strengths, from its file if it is there."""
-    path = run / "stress" / f"{name}.npy"
+    path = folder / f"{name}.npy"
     shape = (len(strengths), len(indices))
-    if path.is_file():
-        kept: np.ndarray = np.load(path, allow_pickle=False)
-        if kept.shape == shape and kept.dtype == np.float32:
-            told(kept.size)
-            return kept
+    if (kept := _kept(path, shape)) is not None:
+        told(kept.size)
+        return kept
     found = np.empty(shape, dtype=np.float32)
     with evaluating(checkpoint.model), torch.inference_mode():
         for start, images in _read_ahead(pack, indices):
@@ -171,6 +160,15 @@ def _logits(
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, found, allow_pickle=False)
     return found
+
+
+def _kept(path: Path, shape: tuple[int, int]) -> Float32[np.ndarray, "strength image"] | None:
+    """Logits of an earlier call; None where there are none, or they are damaged or of another shape."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if isinstance(found, np.ndarray) and found.shape == shape and found.dtype == np.float32 else None
 
 
 def _read_ahead(

@@ -3,7 +3,6 @@
 Source: Mitchell et al. 2019, "Model Cards for Model Reporting", FAT*, doi:10.1145/3287560.3287596.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from lentigo.evidence.assessment import Assessment
 from lentigo.evidence.operating_points import sentence
 from lentigo.report import texts
 from lentigo.report.evidence import Evidence
-from lentigo.report.evidence_words import calibration_sentence, external_sentences, stress_sentence
+from lentigo.report.evidence_words import calibration_sentence, external_sentence, stress_sentence
 
 USE = (
     "Research on how well networks tell malignant from benign skin lesions on dermoscopy images, and on what their "
@@ -24,6 +23,7 @@ NOT_FOR = (
     "and nothing it says means that a lesion is harmless. It was not made for photographs from phones, nor for any "
     "image unlike its training images."
 )
+_SHORT = {"f1": "F1", "auc": "AUC"}
 UNKNOWN = "Not in the run's files: who took the images, of whom, with what devices, and how the labels were found."
 
 
@@ -68,7 +68,7 @@ def model_card(facts: CardFacts, evidence: Evidence) -> Card:
             ("Training", _training(facts)),
             ("Data", _data(facts)),
             ("Scores on its test images", _scores(found)),
-            ("Probabilities", calibration_sentence(title, found)),
+            ("Probabilities", texts.capital(calibration_sentence(found))),
             ("Thresholds", _thresholds(found)),
             ("Subgroups", _subgroups(found)),
             ("On other data", _external(facts.name, evidence)),
@@ -106,7 +106,9 @@ def _data(facts: CardFacts) -> str:
 
 
 def _scores(found: Assessment) -> str:
-    shown = ", ".join(f"{key} {texts.interval_text(interval)}" for key, interval in found.scores.items())
+    shown = ", ".join(
+        f"{_SHORT.get(key, key)} {texts.interval_text(interval)}" for key, interval in found.scores.items()
+    )
     return (
         f"{texts.count_text(found.n)} images, {texts.count_text(found.n_malignant)} malignant; malignant is called "
         f"from a probability of 0.5 on: {shown}. In brackets 95 % intervals."
@@ -116,7 +118,8 @@ def _scores(found: Assessment) -> str:
 def _thresholds(found: Assessment) -> str:
     if not found.points:
         return "None."
-    return " ".join(f"{point.threshold.title}: {sentence(point)}" for point in found.points)
+    told = " ".join(f"{texts.capital(point.threshold.title)}: {sentence(point)}" for point in found.points)
+    return f"{told} The share of malignant moles among the people is assumed, not measured."
 
 
 def _subgroups(found: Assessment) -> str:
@@ -127,18 +130,19 @@ def _subgroups(found: Assessment) -> str:
         aucs = [
             f"{score.name} {texts.interval_text(score.auc)}"
             for score in subgroups.scores
-            if not math.isnan(score.auc.value) and not score.warning.startswith("too small")
+            if "auc" not in score.unjudged
         ]
-        told.append(f"{subgroups.column}: {', '.join(aucs) or 'no subgroup with enough images of both classes'}")
-    return f"AUC by {'; '.join(told)}."
+        told.append(
+            f"by {subgroups.column.lower()}: {', '.join(aucs) or 'no subgroup with enough images of both classes'}"
+        )
+    return f"AUC {'; '.join(told)}."
 
 
 def _external(name: str, evidence: Evidence) -> str:
     if not evidence.externals:
         return "Unknown: it was scored on no other data."
-    place = list(evidence.assessments).index(name)
     return " ".join(
-        f"{external.name}: {external_sentences(external, evidence)[place]}" for external in evidence.externals
+        f"On {external.name} {external_sentence(external, evidence, name)}" for external in evidence.externals
     )
 
 

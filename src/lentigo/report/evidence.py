@@ -1,5 +1,6 @@
 """What the report holds as evidence beside the networks' own results: plain values, made of arrays by `evidence_of`."""
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,8 +39,9 @@ class Repeats:
         return statistics.fmean(self.scores[score])
 
     def deviation(self, score: str) -> float:
-        """Standard deviation over the trainings, with n - 1 below the line."""
-        return statistics.stdev(self.scores[score])
+        """Standard deviation over the trainings, with n - 1 below the line; NaN where one of them has no value."""
+        values = self.scores[score]
+        return math.nan if any(map(math.isnan, values)) else statistics.stdev(values)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-safe values."""
@@ -55,6 +57,7 @@ class ExternalSet:
     data: str  # name of the data set
     n: int  # before copies were left out
     left_out: Mapping[str, tuple[int, int]]  # by model: copies of images that it has seen, benign and malignant
+    of_test: Mapping[str, int]  # by model: copies of its own test images, which are scored again
     unchecked: Mapping[str, str]  # by model: why no copies were looked for; empty where they were
     assessments: Mapping[str, Assessment]  # by model
 
@@ -67,6 +70,7 @@ class ExternalSet:
                 name: {"benign": benign, "malignant": malignant}
                 for name, (benign, malignant) in self.left_out.items()
             },
+            "copies_of_test_images": dict(self.of_test),
             "unchecked": dict(self.unchecked),
             "models": {name: assessment.to_dict() for name, assessment in self.assessments.items()},
         }  # fmt: skip
@@ -76,8 +80,18 @@ class ExternalSet:
 class Stressed:
     """A network's stress test."""
 
-    images: int
+    ids: tuple[str, ...]  # of the images
+    seed: int
     result: StressResult
+
+    @property
+    def images(self) -> int:
+        return len(self.ids)
+
+    @property
+    def test(self) -> tuple[tuple[str, ...], int, tuple[str, ...]]:
+        """What was tested: only networks for which it is the same can be ranked."""
+        return self.ids, self.seed, tuple(self.result.by_change)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lentigo.evidence.assessment import Assessment
 from lentigo.evidence.calibration import Calibration
@@ -17,7 +18,7 @@ from lentigo.report.figures import CARD, INK, MUTED, Style, draw, model_style
 
 AFTER, BEFORE = "at its temperature", "as the network gives them"
 _CHART_PX = (360, 340)
-_ROW_PX, _AROUND_PX, _WIDTH_PX = 24, 52, 440
+_ROW_PX, _AROUND_PX, _WIDTH_PX = 24, 52, 360
 _PANEL_PX = (210, 178)
 
 
@@ -27,7 +28,6 @@ class ForestRow:
 
     name: str
     intervals: tuple[Interval, ...]
-    heading: bool = False  # a name alone
     faint: bool = False  # too small a group to say anything
 
 
@@ -115,24 +115,21 @@ def forest(
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         for place, row in enumerate(rows):
-            if row.heading and place:
-                axes.axhline(place - 0.5, color=MUTED, linewidth=0.8)
             _forest_marks(axes, row, float(place))
+            if all(math.isnan(interval.value) for interval in row.intervals):
+                axes.text(0.02, place, "undefined", transform=axes.get_yaxis_transform(), color=MUTED, va="center")
         if reference is not None and reference >= start:
             axes.axvline(reference, color=INK, linewidth=1.2, dashes=(4, 2), zorder=1)
         axes.set(xlim=(start, 1), ylim=(len(rows) - 0.45, -0.55), xlabel=label)
         axes.set_yticks(range(len(rows)), [row.name for row in rows], parse_math=False)
-        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="y", length=0, pad=9)  # a mark at the start of the axis stays clear of the names
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, min_n_ticks=3))
         axes.grid(visible=False, axis="y")
         for row, tick in zip(rows, axes.get_yticklabels(), strict=True):
-            if row.heading or row.faint:
-                tick.set(color=MUTED, style="italic" if row.heading else "normal")
+            if row.faint:
+                tick.set_color(MUTED)
 
-    spoken = "; ".join(
-        f"{row.name}: {', '.join('undefined' if math.isnan(i.value) else f'{i.value:.2f}' for i in row.intervals)}"
-        for row in rows
-        if not row.heading
-    )
+    spoken = "; ".join(f"{row.name}: {', '.join(_spoken(i.value) for i in row.intervals)}" for row in rows)
     marks = max((len(row.intervals) for row in rows), default=1)
     size_px = (_WIDTH_PX, _AROUND_PX + max(_ROW_PX, 9 * marks + 8) * len(rows))
     return draw(paint, name=name, size_px=size_px, description=f"{label}, by row. {spoken}.")
@@ -169,12 +166,16 @@ def stress_panels(stress: Mapping[str, Stressed], places: Mapping[str, int], *, 
             axes.tick_params(labelsize=11)
 
         spoken = "; ".join(
-            f"{key}: {', '.join(f'{v:.2f}' for v in line.values())}" for key, line in values[change].items()
+            f"{key}: {', '.join(_spoken(v) for v in line.values())}" for key, line in values[change].items()
         )
         description = f"AUC under {change.replace('_', ' ')} from strength 0 to 5. {spoken}."
         return draw(paint, name=f"{name}{place}", size_px=_PANEL_PX, description=description)
 
     return [(change, panel(change, place)) for place, change in enumerate(changes)]
+
+
+def _spoken(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.2f}"
 
 
 def _curves(assessment: Assessment) -> list[tuple[Calibration | None, bool]]:

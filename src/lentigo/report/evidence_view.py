@@ -1,8 +1,9 @@
 """The evidence as the template shows it: tables of text, charts, sentences."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
@@ -23,7 +24,15 @@ from lentigo.report.card import Card
 from lentigo.report.checklist import Item, counts
 from lentigo.report.evidence import Evidence, ExternalSet
 from lentigo.report.evidence_figures import ForestRow, decision_curves, forest, reliability_diagram, stress_panels
-from lentigo.report.texts import count_text, interval_text, probability_text, score_text
+from lentigo.report.texts import (
+    bounds_text,
+    capital,
+    count_text,
+    interval_text,
+    percent_text,
+    probability_text,
+    score_text,
+)
 
 _MARKS = {"answered": "✓ answered", "partly": "◐ partly", "person": "authors", "absent": "✗ not yet"}
 _SCORES = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
@@ -47,10 +56,7 @@ def evidence_view(evidence: Evidence, cards: Sequence[Card], items: Sequence[Ite
         "evidence": evidence,
         "n": first.n,
         "titles": list(evidence.titles.values()),
-        "legend": [
-            (Markup(figures.line_swatch(figures.model_style(index), name=f"evidence-legend{index}")), title)
-            for index, title in enumerate(evidence.titles.values())
-        ],
+        "legend": partial(_legend, evidence),
         "prevalence": share_text(evidence.prevalence),
         "test_share": share_text(first.n_malignant / first.n),
         "score_titles": list(figures.SCORE_TITLES.values()),
@@ -65,6 +71,15 @@ def evidence_view(evidence: Evidence, cards: Sequence[Card], items: Sequence[Ite
     }
 
 
+def _legend(evidence: Evidence, name: str, models: Collection[str] | None = None) -> list[tuple[Markup, str]]:
+    """A piece of line for each model, or for those named; `name` keeps their ids apart from other legends'."""
+    return [
+        (Markup(figures.line_swatch(figures.model_style(index), name=f"{name}-legend{index}")), title)
+        for index, (model, title) in enumerate(evidence.titles.items())
+        if models is None or model in models
+    ]
+
+
 def share_text(share: float) -> str:
     """A share in percent, with as many digits as it needs: 0.01 is 1 %, 0.0025 is 0.25 %."""
     return f"{100 * share:.3g} %"
@@ -72,11 +87,7 @@ def share_text(share: float) -> str:
 
 def short(interval: Interval) -> tuple[str, str]:
     """A value and its bounds, for two lines of a cell."""
-    if math.isnan(interval.value):
-        return "undefined", ""
-    if math.isnan(interval.low):
-        return f"{interval.value:.3f}", ""
-    return f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}"
+    return score_text(interval.value), bounds_text(interval)
 
 
 def _pairs(evidence: Evidence) -> dict[str, Any]:
@@ -114,7 +125,7 @@ def _test_cell(pair: PairComparison, score: str, *, turned: bool = False) -> Tes
         interval="" if math.isnan(test.low) else f"{_signed(low)} to {_signed(high)}",
         p=words.p_text(p),
         apart=p < words.LEVEL,
-        reason=test.reason,
+        reason=words.short_reason(test.reason),
     )
 
 
@@ -124,9 +135,13 @@ def _seeds(evidence: Evidence) -> list[tuple[str, str, list[str], bool]]:
         title = evidence.titles[name]
         for place, seed in enumerate(repeats.seeds):
             rows.append((title, str(seed), [score_text(repeats.scores[key][place]) for key in REPORTED_SCORES], False))
-        spread = [f"{score_text(repeats.mean(key))} ± {score_text(repeats.deviation(key))}" for key in REPORTED_SCORES]
-        rows.append((title, "mean ± standard deviation", spread, True))
+        spread = [_spread(repeats.mean(key), repeats.deviation(key)) for key in REPORTED_SCORES]
+        rows.append((title, "mean ± SD", spread, True))
     return rows
+
+
+def _spread(mean: float, deviation: float) -> str:
+    return "undefined" if math.isnan(mean) else f"{score_text(mean)} ± {score_text(deviation)}"
 
 
 def _calibration(evidence: Evidence) -> dict[str, Any]:
@@ -145,9 +160,11 @@ def _calibration(evidence: Evidence) -> dict[str, Any]:
             for index, (name, found) in enumerate(evidence.assessments.items())
         ],
         "calibration_sentences": [
-            words.calibration_sentence(evidence.titles[name], found) for name, found in evidence.assessments.items()
+            f"{evidence.titles[name]}: {words.calibration_sentence(found)}"
+            for name, found in evidence.assessments.items()
         ],
         "calibration_rows": rows,
+        "tempered": any(found.after is not None for found in evidence.assessments.values()),
     }
 
 
@@ -163,7 +180,7 @@ def _points(evidence: Evidence) -> dict[str, Any]:
     tables = []
     for name, found in evidence.assessments.items():
         unchosen = [t for t in found.decisions.thresholds if math.isnan(t.logit)]
-        notes = [f"{_capital(t.title)} could not be chosen: {t.reason}." for t in unchosen]
+        notes = [f"{capital(t.title)} could not be chosen: {t.reason}." for t in unchosen]
         if found.decisions.n == 0:
             notes.append(f"No other threshold: {found.decisions.reason}.")
         tables.append((evidence.titles[name], [_point_row(point) for point in found.points], notes))
@@ -179,19 +196,19 @@ def _points(evidence: Evidence) -> dict[str, Any]:
 
 def _point_row(point: OperatingPoint) -> dict[str, Any]:
     needed = point.needed_to_biopsy
-    biopsies = ("undefined", "") if math.isnan(needed.value) else (
-        _number(needed.value), f"{_number(needed.low)} to {_number(needed.high)}"
-    )  # fmt: skip
     return {
-        "title": _capital(point.threshold.title),
-        "at": "as in the paper"
+        "title": capital(point.threshold.title),
+        "at": "fixed, not chosen"
         if point.threshold.name == PAPER
         else f"probability {probability_text(point.threshold.logit)}",
         "cells": [
             *(short(i) for i in (point.sensitivity, point.specificity)),
             _percent(point.ppv),
             _percent(point.npv),
-            biopsies,
+            (
+                _number(needed.value),
+                "" if math.isnan(needed.low) else f"{_number(needed.low)} to {_number(needed.high)}",
+            ),
         ],
         "sentence": sentence(point),
         "reason": _full_stop(point.threshold.reason),
@@ -202,10 +219,13 @@ def _percent(interval: Interval) -> tuple[str, str]:
     """A share in percent; near 100 more digits are needed than near 0."""
     if math.isnan(interval.value):
         return "undefined", ""
-    return f"{100 * interval.value:.2f} %", f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+    bounds = "" if math.isnan(interval.low) else f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+    return f"{100 * interval.value:.2f} %", bounds
 
 
 def _number(value: float) -> str:
+    if math.isnan(value):
+        return "undefined"
     return "∞" if math.isinf(value) else f"{value:.1f}" if value < 100 else count_text(round(value))
 
 
@@ -214,33 +234,33 @@ def _subgroups(evidence: Evidence) -> dict[str, Any]:
     return {
         "subgroups": [_subgroup(evidence, place, column) for place, column in enumerate(columns)],
         "subgroup_sentences": words.subgroup_sentences(evidence),
+        "subgroup_note": _gap_note(evidence),
     }
 
 
 def _subgroup(evidence: Evidence, place: int, column: str) -> dict[str, Any]:
     by_model = {name: found.subgroups[place] for name, found in evidence.assessments.items()}
     first = next(iter(by_model.values()))
-    rows = []
-    for index, score in enumerate(first.scores):
-        for name, subgroups in by_model.items():
-            mine, is_first = subgroups.scores[index], subgroups is first
-            rows.append(
-                {
-                    "name": score.name if is_first else "",
-                    "warning": score.warning if is_first else "",
-                    "n": count_text(score.n) if is_first else "",
-                    "malignant": count_text(score.n_malignant) if is_first else "",
-                    "model": evidence.titles[name],
-                    "cells": [interval_text(getattr(mine, key)) for key in _SCORES],
-                }
-            )
+    rows = [
+        {
+            "name": score.name,
+            "warning": score.warning,
+            "n": count_text(score.n),
+            "malignant": count_text(score.n_malignant),
+            "models": [
+                (evidence.titles[name], [interval_text(getattr(subgroups.scores[index], key)) for key in _SCORES])
+                for name, subgroups in by_model.items()
+            ],
+        }
+        for index, score in enumerate(first.scores)
+    ]
     charts = []
     for key, title in _SCORES.items():
         lines = [
             ForestRow(
                 name=f"{score.name} ({count_text(score.n)})",
                 intervals=tuple(getattr(subgroups.scores[index], key) for subgroups in by_model.values()),
-                faint=score.warning.startswith("too small"),
+                faint=key in score.unjudged,
             )
             for index, score in enumerate(first.scores)
         ]
@@ -248,6 +268,7 @@ def _subgroup(evidence: Evidence, place: int, column: str) -> dict[str, Any]:
             reference = 0.5 if key == "auc" else None
             charts.append(Markup(forest(lines, label=title, name=f"group{place}{key}", reference=reference, left=0.5)))
     return {
+        "id": f"group{place}",
         "column": column,
         "notes": _subgroup_notes(column, first),
         "charts": charts,
@@ -260,8 +281,10 @@ def _subgroup_notes(column: str, subgroups: Subgroups) -> list[str]:
     n, n_malignant = sum(score.n for score in subgroups.scores), sum(score.n_malignant for score in subgroups.scores)
     notes = [VALIDITY] if column == ESTIMATED_TONE else []
     if subgroups.unknown:
-        have = "image has" if subgroups.unknown == 1 else "images have"
-        notes.append(f"{count_text(subgroups.unknown)} of {count_text(n + subgroups.unknown)} {have} no value here.")
+        have = "has" if subgroups.unknown == 1 else "have"
+        notes.append(
+            f"{count_text(subgroups.unknown)} of {count_text(n + subgroups.unknown)} images {have} no value here."
+        )
     if n_malignant == n:
         notes.append("All images with a value are malignant, so only the sensitivity can be given.")
     elif not n_malignant:
@@ -269,54 +292,79 @@ def _subgroup_notes(column: str, subgroups: Subgroups) -> list[str]:
     return notes
 
 
+def _gap_note(evidence: Evidence) -> str:
+    pairs = words.subgroup_pairs(next(iter(evidence.assessments.values())))
+    if pairs < 2:
+        return ""
+    return (
+        f"For each model {count_text(pairs)} pairs of subgroups are compared, by AUC, sensitivity and specificity; a p "
+        "value below is corrected for all of them, the interval of a gap for the pairs of its column."
+    )
+
+
 def _external(external: ExternalSet, evidence: Evidence) -> dict[str, Any]:
-    rows = []
-    thresholds = next(iter(external.assessments.values())).decisions.thresholds
-    names = [t.name for t in thresholds]
-    for name, there in external.assessments.items():
-        for where, found in (("own test images", evidence.assessments[name]), (external.name, there)):
-            rows.append(
-                {
-                    "model": evidence.titles[name] if found is not there else "",
-                    "images": f"{where}: {count_text(found.n)}, {count_text(found.n_malignant)} malignant",
-                    "cells": _external_cells(found, names),
-                }
-            )
+    rows = [
+        (
+            evidence.titles[name],
+            [
+                (
+                    f"{where}: {count_text(found.n)}, {count_text(found.n_malignant)} malignant",
+                    _external_cells(found),
+                )
+                for where, found in (("own test images", evidence.assessments[name]), (external.name, there))
+            ],
+        )
+        for name, there in external.assessments.items()
+    ]
     return {
         "name": external.name,
         "data": external.data,
         "left_out": words.left_out_sentence(external, evidence),
         "sentences": words.external_sentences(external, evidence),
-        "thresholds": [_capital(t.title) for t in thresholds],
         "rows": rows,
+        "points": [
+            (evidence.titles[name], _external_points(evidence.assessments[name], there))
+            for name, there in external.assessments.items()
+        ],
     }
 
 
-def _external_cells(found: Assessment, thresholds: Sequence[str]) -> list[tuple[str, str]]:
-    cells = [short(found.scores[key]) for key in ("auc", "accuracy")]
-    at = {point.threshold.name: point for point in found.points}
-    for name in thresholds:
-        point = at.get(name)
-        if point is None:
-            cells.append(("–", ""))
-        else:
-            cells.append((score_text(point.sensitivity.value), score_text(1 - point.specificity.value)))
+def _external_cells(found: Assessment) -> list[tuple[str, str]]:
     best = found.after or found.before
-    return [*cells, short(UNDEFINED if best is None else best.ece)]
+    calibration = (UNDEFINED, UNDEFINED) if best is None else (best.ece, best.slope)
+    return [
+        short(interval) for interval in (found.scores["auc"], found.scores["accuracy"], found.partial_auc, *calibration)
+    ]
+
+
+def _external_points(here: Assessment, there: Assessment) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Sensitivity and specificity here and there at the thresholds of one network."""
+    others = {point.threshold.name: point for point in there.points}
+    return [
+        (
+            capital(own.threshold.title),
+            [short(i) for i in (own.sensitivity, other.sensitivity, own.specificity, other.specificity)],
+        )
+        for own in here.points
+        if (other := others.get(own.threshold.name)) is not None
+    ]
 
 
 def _stress(evidence: Evidence) -> dict[str, Any]:
     if not evidence.stress:
-        return {"stress_panels": [], "stress_rows": []}
+        return {"stress_panels": []}
     places = {name: place for place, name in enumerate(evidence.titles)}
-    ranked = sorted(evidence.stress.items(), key=lambda item: -_or_zero(item[1].result.relative_auc.value))
+    ranked = list(evidence.stress.items())
+    same = len({kept.test for _, kept in ranked}) == 1
+    if same:
+        ranked.sort(key=lambda item: -_or_zero(item[1].result.relative_auc.value))
     rows = []
     for name, kept in ranked:
         result = kept.result
         worst = "–" if result.worst is None else (
             f"{_change_title(result.worst)}: {100 * result.by_change[result.worst].relative_auc:.1f} % left"
         )  # fmt: skip
-        left, clean = words.percent_text(result.relative_auc), result.clean_auc
+        left, clean = percent_text(result.relative_auc), result.clean_auc
         aucs = score_text(clean), score_text(clean * result.relative_auc.value)
         flips = f"{100 * result.mean_flip_rate:.1f} %"
         rows.append((evidence.titles[name], *aucs, left, flips, worst, kept.images))
@@ -324,16 +372,27 @@ def _stress(evidence: Evidence) -> dict[str, Any]:
         (_change_title(change), _change_what(change), Markup(chart))
         for change, chart in stress_panels(evidence.stress, places, name="stress")
     ]
-    return {"stress_panels": panels, "stress_rows": rows}
+    return {
+        "stress_panels": panels,
+        "stress_rows": rows,
+        "stress_ranked": same,
+        "stress_legend": _legend(evidence, "stress", evidence.stress),
+    }
 
 
-def _checklists(items: Sequence[Item]) -> list[tuple[str, str, list[Mapping[str, str]]]]:
-    found: list[tuple[str, str, list[Mapping[str, str]]]] = []
+def _checklists(items: Sequence[Item]) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    found = []
     for guideline, of_status in counts(items).items():
         told = {"answered": "answered", "partly": "in part", "person": "left to the authors", "absent": "not yet"}
         summary = ", ".join(f"{of_status[status]} {text}" for status, text in told.items() if of_status[status])  # type: ignore[index]
-        rows: list[Mapping[str, str]] = [
-            {"number": item.number, "name": item.name, "mark": _MARKS[item.status], "where": item.where}
+        rows = [
+            {
+                "number": item.number,
+                "name": item.name,
+                "mark": _MARKS[item.status],
+                "sections": item.sections,
+                "text": item.text,
+            }
             for item in items
             if item.guideline == guideline
         ]
@@ -349,12 +408,8 @@ def _change_what(change: str) -> str:
     return CHANGES[change].what if change in CHANGES else ""
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _full_stop(text: str) -> str:
-    return f"{_capital(text)}." if text else ""
+    return f"{capital(text)}." if text else ""
 
 
 def _or_zero(value: float) -> float:

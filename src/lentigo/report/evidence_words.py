@@ -10,10 +10,11 @@ from lentigo.evidence.metrics import REPORTED_SCORES
 from lentigo.evidence.operating_points import sentence
 from lentigo.evidence.stress import StressResult
 from lentigo.report.evidence import Evidence, ExternalSet
-from lentigo.report.texts import count_text, interval_text, listed
+from lentigo.report.texts import count_text, interval_text, listed, percent_text
 
 LEVEL = 0.05
 CHANCE = 0.5
+_TOLD = {"auc": "AUC", "accuracy": "accuracy"}  # the scores of which a sentence speaks
 
 
 def p_text(p_value: float) -> str:
@@ -28,35 +29,30 @@ def p_text(p_value: float) -> str:
 def pair_sentence(pair: PairComparison, evidence: Evidence) -> str:
     """Whether two networks differ on the images on which both were scored, by AUC and by accuracy."""
     a, b = evidence.titles[pair.a], evidence.titles[pair.b]
-    n = evidence.assessments[pair.a].n
-    apart = {score: _is_apart(pair, score) for score in ("auc", "accuracy")}
-    auc, accuracy = pair.tests["auc"], pair.tests["accuracy"]
-    if math.isnan(auc.p_value) and math.isnan(accuracy.p_value):
-        return f"{a} and {b} cannot be compared on these {count_text(n)} images: {auc.reason or accuracy.reason}."
-    p_auc, p_accuracy = p_text(pair.adjusted["auc"]), p_text(pair.adjusted["accuracy"])
-    if not any(apart.values()):
+    images = f"{count_text(evidence.assessments[pair.a].n)} images"
+    auc, accuracy = pair.adjusted["auc"], pair.adjusted["accuracy"]
+    if math.isnan(auc) or math.isnan(accuracy):
+        return f"{a} and {b}, on these {images}: {'; '.join(_without_names(pair))}."
+    apart = [score for score in _TOLD if _is_apart(pair, score)]
+    if not apart:
         return (
-            f"{a} and {b} cannot be told apart on these {count_text(n)} images, {p_auc} for the AUC and {p_accuracy} "
+            f"{a} and {b} cannot be told apart on these {images}, {p_text(auc)} for the AUC and {p_text(accuracy)} "
             "for the accuracy."
         )
-    parts = []
-    for score, name in (("auc", "AUC"), ("accuracy", "accuracy")):
-        test, p = pair.tests[score], p_text(pair.adjusted[score])
-        if apart[score]:
-            better, worse = (a, b) if test.difference > 0 else (b, a)
-            low, high = (test.low, test.high) if test.difference > 0 else (-test.high, -test.low)
-            by = interval_text(Interval(abs(test.difference), low, high))
-            parts.append(f"{better} has the higher {name} than {worse}, by {by}, {p}")
-        else:
-            parts.append(f"by {name} they cannot be told apart, {p}")
-    return f"On these {count_text(n)} images {parts[0]}; {parts[1]}."
+    parts = [_advantage(pair, score, a, b) for score in apart]
+    parts += [
+        f"by {_TOLD[score]} they cannot be told apart, {p_text(pair.adjusted[score])}"
+        for score in _TOLD
+        if score not in apart
+    ]
+    return f"On these {images} {'; '.join(parts)}."
 
 
 def best_sentence(evidence: Evidence) -> str:
     """Whether the network with the highest AUC is more than chance above the others; empty for a single one."""
     aucs = {name: found.scores["auc"].value for name, found in evidence.assessments.items()}
     known = {name: value for name, value in aucs.items() if not math.isnan(value)}
-    if len(known) < 2:
+    if len(known) < 2 or not evidence.pairs:
         return ""
     best = max(known, key=lambda name: known[name])
     equals: list[str] = []
@@ -92,12 +88,12 @@ def chance_sentences(evidence: Evidence) -> list[str]:
     return found
 
 
-def calibration_sentence(title: str, assessment: Assessment) -> str:
-    """How far the probabilities can be taken at their word, as given and at the temperature."""
+def calibration_sentence(assessment: Assessment) -> str:
+    """How far the probabilities can be taken at their word, as given and at the temperature; of no name."""
     before, after, decisions = assessment.before, assessment.after, assessment.decisions
     if before is None or math.isnan(before.ece.value):
-        return f"{title}: no calibration can be given."
-    text = f"{title}: the probabilities are off by {interval_text(before.ece)} on average"
+        return "no calibration can be given."
+    text = f"the probabilities are off by {interval_text(before.ece)} on average"
     if not math.isnan(before.slope.value):
         if before.slope.high < 1:
             text += f"; they are too sure of themselves (slope {interval_text(before.slope)}, 1 is best)"
@@ -106,54 +102,64 @@ def calibration_sentence(title: str, assessment: Assessment) -> str:
     if after is None:
         return f"{text}. There is no temperature: {decisions.reason.removeprefix('no temperature fits: ')}."
     return (
-        f"{text}. Divided by the temperature {decisions.temperature:.2f}, which was fitted on "
-        f"{count_text(decisions.n)} validation images, they are off by {interval_text(after.ece)}."
+        f"{text}. At the temperature {decisions.temperature:.2f}, which was fitted on {count_text(decisions.n)} "
+        f"validation images, they are off by {interval_text(after.ece)}."
     )
 
 
 def subgroup_sentences(evidence: Evidence) -> list[str]:
-    """Gaps between subgroups that chance does not explain, and subgroups too small to say anything."""
+    """Gaps between subgroups that chance does not explain: p values times all pairs of all columns and scores."""
     found = []
     for name, assessment in evidence.assessments.items():
+        all_pairs = subgroup_pairs(assessment)
         for subgroups in assessment.subgroups:
-            for gap in subgroups.gaps:
-                if gap.p_value < LEVEL:
+            for gap in subgroups.clearest:
+                if (p := min(gap.p_alone * all_pairs, 1.0)) < LEVEL:
                     score = "AUC" if gap.score == "auc" else gap.score
                     found.append(
                         f"{evidence.titles[name]}, {subgroups.column.lower()}: {score} is "
-                        f"{interval_text(gap.difference)} higher for {gap.high} than for {gap.low} "
-                        f"({p_text(gap.p_value)}; interval and p value hold for all {count_text(gap.n_pairs)} pairs "
-                        "at once)."
+                        f"{interval_text(gap.difference)} higher for {gap.high} than for {gap.low} ({p_text(p)})."
                     )
     return found
 
 
+def subgroup_pairs(assessment: Assessment) -> int:
+    """Pairs of subgroups that were compared, over all columns and scores."""
+    return sum(gap.n_pairs for subgroups in assessment.subgroups for gap in subgroups.clearest)
+
+
+def external_sentence(external: ExternalSet, evidence: Evidence, name: str) -> str:
+    """What became of a network's score on other data; the network is not named."""
+    here, there = evidence.assessments[name], external.assessments[name]
+    old, new = here.scores["auc"], there.scores["auc"]
+    if math.isnan(new.value):
+        key, called = ("specificity",) * 2 if there.n_malignant == 0 else ("recall", "sensitivity")
+        return (
+            f"the images left are of one class, so there is no AUC; at a probability of 0.5 its {called} is "
+            f"{interval_text(there.scores[key])} there, and {interval_text(here.scores[key])} on its own test images."
+        )
+    word = "falls" if new.high < old.low else "rises" if new.low > old.high else "goes"
+    text = f"the AUC {word} from {interval_text(old)} to {interval_text(new)}"
+    if new.low <= CHANCE <= new.high:
+        return f"{text}, not clearly better than a coin."
+    return f"{text}, worse than a coin." if new.high < CHANCE else f"{text}."
+
+
 def external_sentences(external: ExternalSet, evidence: Evidence) -> list[str]:
     """What became of each network's score on other data."""
-    found = []
-    for name, there in external.assessments.items():
-        title, here = evidence.titles[name], evidence.assessments[name]
-        old, new = here.scores["auc"], there.scores["auc"]
-        if math.isnan(new.value):
-            key = "specificity" if there.n_malignant == 0 else "recall"
-            found.append(
-                f"{title}: the images left are of one class, so there is no AUC; at a probability of 0.5 its "
-                f"{'sensitivity' if key == 'recall' else key} is {interval_text(there.scores[key])} there, and "
-                f"{interval_text(here.scores[key])} on its own test images."
-            )
-            continue
-        word = "falls" if new.high < old.low else "rises" if new.low > old.high else "goes"
-        text = f"{title}: the AUC {word} from {interval_text(old)} to {interval_text(new)}"
-        if new.low <= CHANCE <= new.high:
-            text += ", no better than a coin"
-        elif new.high < CHANCE:
-            text += ", worse than a coin"
-        found.append(f"{text}.")
-    return found
+    return [f"{evidence.titles[name]}: {external_sentence(external, evidence, name)}" for name in external.assessments]
 
 
 def left_out_sentence(external: ExternalSet, evidence: Evidence) -> str:
-    """How many images were left out since the networks had seen them."""
+    """How many images were left out since the networks had seen them, and how many are their own test images again."""
+    text, again = _left_out(external, evidence), max(external.of_test.values(), default=0)
+    if not again:
+        return text
+    are = "is a copy of one of their own test images; it" if again == 1 else "are copies of their own test images; they"
+    return f"{text} {count_text(again)} more {are} stayed."
+
+
+def _left_out(external: ExternalSet, evidence: Evidence) -> str:
     if reasons := sorted({reason for reason in external.unchecked.values() if reason}):
         return f"Whether the networks had seen some of these images before was not checked: {'; '.join(reasons)}."
     counts = list(dict.fromkeys(external.left_out.values()))
@@ -211,7 +217,7 @@ def assessment_lines(assessment: Assessment) -> list[str]:
     lines.append(
         f"on {count_text(assessment.n)} images, {count_text(assessment.n_malignant)} malignant; 95 % intervals"
     )
-    lines.append(calibration_sentence("calibration", assessment))
+    lines.append(f"calibration: {calibration_sentence(assessment)}")
     for point in assessment.points:
         lines.append(
             f"{point.threshold.title}: sensitivity {interval_text(point.sensitivity)}, "
@@ -223,20 +229,23 @@ def assessment_lines(assessment: Assessment) -> list[str]:
     return lines
 
 
-def left_out_line(total: int, left_out: Sequence[int], unchecked: str) -> str:
+def left_out_line(total: int, left_out: Sequence[int], unchecked: str, *, of_test: int = 0) -> str:
     """How many images of other data are copies of what a run has seen.
 
     Args:
         left_out: the label of each of them.
+        of_test: copies of the run's own test images, which stay.
     """
     if unchecked:
         return f"whether the network has seen some of these images was not checked: {unchecked}"
+    stayed = f"; {count_text(of_test)} are copies of its own test images, and stayed" if of_test else ""
     if not left_out:
-        return f"none of {count_text(total)} images is a copy of one of the run's training or validation"
+        return f"none of {count_text(total)} images is a copy of one of the run's training or validation{stayed}"
     malignant = sum(left_out)
+    are = "is a copy of an image" if len(left_out) == 1 else "are copies of images"
     return (
-        f"{count_text(len(left_out))} of {count_text(total)} images ({count_text(malignant)} malignant) are "
-        "copies of images of the run's training or validation; left out, and named in left_out.json"
+        f"{count_text(len(left_out))} of {count_text(total)} images ({count_text(malignant)} malignant) {are} of the "
+        f"run's training or validation; left out, and named in left_out.json{stayed}"
     )
 
 
@@ -258,5 +267,29 @@ def _is_apart(pair: PairComparison, score: str) -> bool:
     return pair.adjusted[score] < LEVEL  # False for NaN
 
 
-def percent_text(interval: Interval) -> str:
-    return f"{100 * interval.value:.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+def _advantage(pair: PairComparison, score: str, a: str, b: str) -> str:
+    test = pair.tests[score]
+    ahead = test.difference > 0
+    better, worse = (a, b) if ahead else (b, a)
+    low, high = (test.low, test.high) if ahead else (-test.high, -test.low)
+    by = interval_text(Interval(abs(test.difference), low, high))
+    return f"{better} has a higher {_TOLD[score]} than {worse}, by {by}, {p_text(pair.adjusted[score])}"
+
+
+def _without_names(pair: PairComparison) -> list[str]:
+    """What is said of a pair by each score, where one of the scores has no test."""
+    found = []
+    for score, name in _TOLD.items():
+        p, reason = pair.adjusted[score], pair.tests[score].reason
+        if math.isnan(p):
+            found.append(f"by {name} they cannot be compared ({short_reason(reason)})")
+        elif p < LEVEL:
+            found.append(f"they differ by {name}, {p_text(p)}")
+        else:
+            found.append(f"by {name} they cannot be told apart, {p_text(p)}")
+    return found
+
+
+def short_reason(reason: str) -> str:
+    """Why something has no value, without the advice on what to do."""
+    return reason.partition(";")[0]

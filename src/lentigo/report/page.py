@@ -89,7 +89,7 @@ def render_report(content: ReportContent) -> str:
 def score_rows(content: ReportContent) -> list[list[ScoreCell]]:
     """A row for each model, a cell for each of REPORTED_SCORES; the best by what is printed, if there is a choice."""
     printed = {key: [texts.score_text(model.scores[key]) for model in content.models] for key in REPORTED_SCORES}
-    best = {key: max((text for text in texts if text != "undefined"), default="") for key, texts in printed.items()}
+    best = {key: max((text for text in column if text != "undefined"), default="") for key, column in printed.items()}
     rows = []
     for model in content.models:
         paper = (content.paper_scores or {}).get(model.name, {})
@@ -119,8 +119,7 @@ def _intervals(content: ReportContent) -> dict[str, Any]:
 def _interval(content: ReportContent, model: str, key: str) -> str:
     if content.evidence is None:
         return ""
-    found = content.evidence.assessments[model].scores[key]
-    return "" if np.isnan(found.low) else f"{found.low:.3f} to {found.high:.3f}"
+    return texts.bounds_text(content.evidence.assessments[model].scores[key])
 
 
 def _score_view(content: ReportContent) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lentigo.data.columns import columns_of
 from lentigo.data.copies import AUDIT_PX, Bar, silent
 from lentigo.data.pack import pack_images
 from lentigo.data.predictions import Predictions
+from lentigo.data.subgroup_columns import names_tones
 from lentigo.data.table import LABEL_NAMES, ImageRow, ImageTable
 from lentigo.errors import ConfigError, DataError
 from lentigo.evidence.assessment import PREVALENCE, Columns
@@ -83,7 +84,7 @@ def write_predictions_report(
     )
     write_json(out / "evidence.json", evidence.to_dict())
     logits = dict(zip(given.names, aligned, strict=True))
-    write_text(out / "report.html", _page(given, evidence, first.labels, logits))
+    write_text(out / "report.html", _page(given, evidence, first.labels, logits, columns.groups))
     scores = [
         f"{name}: "
         + ", ".join(f"{key} {texts.interval_text(found.scores[key])}" for key in ("auc", "accuracy"))
@@ -104,10 +105,11 @@ def _aligned(given: PredictionsReport) -> list[np.ndarray]:
     for name, predictions in zip(given.names, given.predictions, strict=True):
         place = {image: index for index, image in enumerate(predictions.ids)}
         if missing := [image for image in first.ids if image not in place] or sorted(set(place) - set(first.ids)):
-            lacks = f"{name} lacks" if missing[0] not in place else f"{given.names[0]} lacks"
+            lacks, has = (name, given.names[0]) if missing[0] not in place else (given.names[0], name)
+            images = "image" if len(missing) == 1 else "images"
             raise DataError(
-                f"{lacks} {len(missing)} images that the other has, first {missing[0]}; classifiers are compared on "
-                "the same images only"
+                f"{lacks} lacks {len(missing)} {images} that {has} has, first {missing[0]}; classifiers are compared "
+                "on the same images only: leave the others out of both files"
             )
         order = [place[image] for image in first.ids]
         different = np.flatnonzero(predictions.labels[order] != first.labels)
@@ -123,7 +125,7 @@ def _columns(given: PredictionsReport, *, cache: Path | None, bar: Bar) -> tuple
     first, table = given.predictions[0], given.table
     rows = first.rows or tuple(ImageRow(id=name, path=Path(name), label=0) for name in first.ids)
     described = ImageTable(root=Path(), rows=rows)
-    if table is None or any(described.column("skin_tone")):
+    if table is None or names_tones(described):
         return columns_of(described)
     with bar("decoding images", len(table)) as told:
         pack = pack_images(table, image_px=AUDIT_PX, cache=cache, progress=told)
@@ -131,7 +133,13 @@ def _columns(given: PredictionsReport, *, cache: Path | None, bar: Bar) -> tuple
     return columns_of(described, pack.subset([place[name] for name in first.ids]), cache=cache, bar=bar)
 
 
-def _page(given: PredictionsReport, evidence: Evidence, labels: np.ndarray, logits: Mapping[str, np.ndarray]) -> str:
+def _page(
+    given: PredictionsReport,
+    evidence: Evidence,
+    labels: np.ndarray,
+    logits: Mapping[str, np.ndarray],
+    groups: np.ndarray | None,
+) -> str:
     rows = [
         (name, [short(found.scores[key]) for key in REPORTED_SCORES], found.n)
         for name, found in evidence.assessments.items()
@@ -155,7 +163,7 @@ def _page(given: PredictionsReport, evidence: Evidence, labels: np.ndarray, logi
             title="What the scores are worth: " + ", ".join(given.names),
             created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             data_name="" if given.table is None else given.table.name,
-            summary=_summary(evidence),
+            summary=_summary(evidence, labels, groups),
             rows=rows,
             roc_charts=[Markup(chart) for chart in figures.roc_panels(scored, labels, name="roc")],
             counts={name: int((labels == label).sum()) for label, name in enumerate(LABEL_NAMES)},
@@ -173,16 +181,24 @@ def _page(given: PredictionsReport, evidence: Evidence, labels: np.ndarray, logi
     )  # fmt: skip
 
 
-def _summary(evidence: Evidence) -> list[str]:
+def _summary(evidence: Evidence, labels: np.ndarray, groups: np.ndarray | None) -> list[str]:
     found = next(iter(evidence.assessments.values()))
-    aucs = [f"{name} {texts.interval_text(item.scores['auc'])}" for name, item in evidence.assessments.items()]
     start = (
         f"{len(evidence.assessments)} {'classifier' if len(evidence.assessments) == 1 else 'classifiers'} on "
-        f"{texts.count_text(found.n)} images, {texts.count_text(found.n_malignant)} of them malignant. "
-        f"AUC with its 95 % interval: {'; '.join(aucs)}."
+        f"{texts.count_text(found.n)} images, {texts.count_text(found.n_malignant)} of them malignant."
     )
+    few = [text] if (text := texts.few_images(labels, groups)) else []
+    if found.n_malignant in (0, found.n):
+        return [start, "The AUC is undefined, since the images are of one class.", *few]
+    aucs = [f"{name} {texts.interval_text(item.scores['auc'])}" for name, item in evidence.assessments.items()]
     best = best_sentence(evidence)
-    return [start, *([best] if best else []), *chance_sentences(evidence)]
+    return [
+        start,
+        f"AUC with its 95 % interval: {'; '.join(aucs)}.",
+        *([best] if best else []),
+        *chance_sentences(evidence),
+        *few,
+    ]
 
 
 def _limits(given: PredictionsReport, evidence: Evidence) -> list[tuple[str, str]]:
