@@ -19,7 +19,7 @@ from jaxtyping import Int64
 from lentigo import __version__
 from lentigo.compare.content import Comparison as Comparison
 from lentigo.compare.content import Found, cards_of, now, report_content, versions
-from lentigo.compare.evidence import check_externals, gather
+from lentigo.compare.evidence import check_externals, check_names, gather
 from lentigo.config import Experiment
 from lentigo.data.audit import audit_data, fingerprint, write_audit
 from lentigo.data.beside import best_shortcut, shortcut_line
@@ -127,6 +127,7 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
     """
     display, started = display or Silent(), time.monotonic()
     _check_models(comparison.experiments)
+    check_names(comparison.externals)
     for experiment in comparison.experiments:
         read_stress(comparison.out / "runs" / experiment.model.name)  # a damaged one is told before anything is trained
     table = comparison.table

@@ -21,16 +21,23 @@ from lentigo.report.evidence import Evidence, ExternalSet, Scored, Stressed, evi
 from lentigo.report.gather import FinishedRun
 
 
+def check_names(externals: Sequence[tuple[str, ImageTable]]) -> None:
+    """Refuse two data sets of one name: a reader could not tell them apart.
+
+    Raises: ConfigError.
+    """
+    names = [name for name, _ in externals]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"--external {', '.join(twice)} is given twice; give every data set a name of its own")
+
+
 def check_externals(comparison: Comparison, pack: ImagePack, split: Split, bar: Bar) -> None:
     """Refuse, before anything is trained, what could not be scored or told as other data.
 
     Raises:
-        ConfigError: two data sets of one name, or the comparison's own data.
+        ConfigError: the comparison's own data.
         DataError: an image cannot be read, or every image is a copy of one that networks will be trained on.
     """
-    names = [name for name, _ in comparison.externals]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"--external {', '.join(twice)} is given twice; give every data set a name of its own")
     learned = [*split.indices(comparison.table, "train"), *split.indices(comparison.table, "validation")]
     for name, other in comparison.externals:
         theirs = _packed(other, pack.image_px, comparison, bar)

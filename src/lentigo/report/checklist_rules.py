@@ -114,7 +114,7 @@ def measures(facts: Facts) -> Answer:
 
 def updating(facts: Facts) -> Answer:
     if not facts.calibration:
-        return absent("calibration takes predictions for validation images: lentigo evaluate RUN")
+        return absent("a temperature: it takes scores of validation images on which the classes are not told perfectly")
     if not facts.network_known:
         return partly(("calibration",), "calibration of the predictions as they came", "whether they were adjusted")
     return answered(("calibration",), "a temperature fitted on validation images, scores before and after")
