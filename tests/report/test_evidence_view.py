@@ -15,8 +15,9 @@ from lentigo.evidence.metrics import REPORTED_SCORES
 from lentigo.evidence.operating_points import sentence
 from lentigo.report.checklist import checklist
 from lentigo.report.evidence import Repeats
-from lentigo.report.evidence_view import evidence_view, share_text, short
+from lentigo.report.evidence_view import evidence_view, share_text
 from lentigo.report.page import render_report
+from lentigo.report.trials_view import short
 from tests.report.made_up import (
     SHARPNESS,
     assessment,

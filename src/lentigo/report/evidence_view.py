@@ -1,20 +1,18 @@
 """The evidence as the template shows it: tables of text, charts, sentences."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from markupsafe import Markup
 
-from lentigo.data.changes import CHANGES
 from lentigo.data.skin_tone import VALIDITY
 from lentigo.data.subgroup_columns import ESTIMATED_TONE
-from lentigo.evidence.assessment import Assessment
 from lentigo.evidence.calibration import Calibration
 from lentigo.evidence.comparison import PairComparison, PairedTest
-from lentigo.evidence.intervals import UNDEFINED, Interval
+from lentigo.evidence.intervals import Interval
 from lentigo.evidence.metrics import REPORTED_SCORES
 from lentigo.evidence.operating_points import PAPER, OperatingPoint, sentence
 from lentigo.evidence.subgroups import Subgroups
@@ -22,17 +20,16 @@ from lentigo.report import evidence_words as words
 from lentigo.report import figures
 from lentigo.report.card import Card
 from lentigo.report.checklist import Item, counts
-from lentigo.report.evidence import Evidence, ExternalSet
-from lentigo.report.evidence_figures import ForestRow, decision_curves, forest, reliability_diagram, stress_panels
+from lentigo.report.evidence import Evidence
+from lentigo.report.evidence_figures import ForestRow, decision_curves, forest, reliability_diagram
 from lentigo.report.texts import (
-    bounds_text,
     capital,
     count_text,
     interval_text,
-    percent_text,
     probability_text,
     score_text,
 )
+from lentigo.report.trials_view import external_view, legend_of, short, stress_view
 
 _MARKS = {"answered": "✓ answered", "partly": "◐ partly", "person": "authors", "absent": "✗ not yet"}
 _SCORES = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
@@ -56,7 +53,7 @@ def evidence_view(evidence: Evidence, cards: Sequence[Card], items: Sequence[Ite
         "evidence": evidence,
         "n": first.n,
         "titles": list(evidence.titles.values()),
-        "legend": partial(_legend, evidence),
+        "legend": partial(legend_of, evidence),
         "prevalence": share_text(evidence.prevalence),
         "test_share": share_text(first.n_malignant / first.n),
         "score_titles": list(figures.SCORE_TITLES.values()),
@@ -64,30 +61,16 @@ def evidence_view(evidence: Evidence, cards: Sequence[Card], items: Sequence[Ite
         **_calibration(evidence),
         **_points(evidence),
         **_subgroups(evidence),
-        "externals": [_external(external, evidence) for external in evidence.externals],
-        **_stress(evidence),
+        "externals": [external_view(external, evidence) for external in evidence.externals],
+        **stress_view(evidence),
         "cards": cards,
         "checklists": _checklists(items),
     }
 
 
-def _legend(evidence: Evidence, name: str, models: Collection[str] | None = None) -> list[tuple[Markup, str]]:
-    """A piece of line for each model, or for those named; `name` keeps their ids apart from other legends'."""
-    return [
-        (Markup(figures.line_swatch(figures.model_style(index), name=f"{name}-legend{index}")), title)
-        for index, (model, title) in enumerate(evidence.titles.items())
-        if models is None or model in models
-    ]
-
-
 def share_text(share: float) -> str:
     """A share in percent, with as many digits as it needs: 0.01 is 1 %, 0.0025 is 0.25 %."""
     return f"{100 * share:.3g} %"
-
-
-def short(interval: Interval) -> tuple[str, str]:
-    """A value and its bounds, for two lines of a cell."""
-    return score_text(interval.value), bounds_text(interval)
 
 
 def _pairs(evidence: Evidence) -> dict[str, Any]:
@@ -302,84 +285,6 @@ def _gap_note(evidence: Evidence) -> str:
     )
 
 
-def _external(external: ExternalSet, evidence: Evidence) -> dict[str, Any]:
-    rows = [
-        (
-            evidence.titles[name],
-            [
-                (
-                    f"{where}: {count_text(found.n)}, {count_text(found.n_malignant)} malignant",
-                    _external_cells(found),
-                )
-                for where, found in (("own test images", evidence.assessments[name]), (external.name, there))
-            ],
-        )
-        for name, there in external.assessments.items()
-    ]
-    return {
-        "name": external.name,
-        "data": external.data,
-        "left_out": words.left_out_sentence(external, evidence),
-        "sentences": words.external_sentences(external, evidence),
-        "rows": rows,
-        "points": [
-            (evidence.titles[name], _external_points(evidence.assessments[name], there))
-            for name, there in external.assessments.items()
-        ],
-    }
-
-
-def _external_cells(found: Assessment) -> list[tuple[str, str]]:
-    best = found.after or found.before
-    calibration = (UNDEFINED, UNDEFINED) if best is None else (best.ece, best.slope)
-    return [
-        short(interval) for interval in (found.scores["auc"], found.scores["accuracy"], found.partial_auc, *calibration)
-    ]
-
-
-def _external_points(here: Assessment, there: Assessment) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Sensitivity and specificity here and there at the thresholds of one network."""
-    others = {point.threshold.name: point for point in there.points}
-    return [
-        (
-            capital(own.threshold.title),
-            [short(i) for i in (own.sensitivity, other.sensitivity, own.specificity, other.specificity)],
-        )
-        for own in here.points
-        if (other := others.get(own.threshold.name)) is not None
-    ]
-
-
-def _stress(evidence: Evidence) -> dict[str, Any]:
-    if not evidence.stress:
-        return {"stress_panels": []}
-    places = {name: place for place, name in enumerate(evidence.titles)}
-    ranked = list(evidence.stress.items())
-    same = len({kept.test for _, kept in ranked}) == 1
-    if same:
-        ranked.sort(key=lambda item: -_or_zero(item[1].result.relative_auc.value))
-    rows = []
-    for name, kept in ranked:
-        result = kept.result
-        worst = "–" if result.worst is None else (
-            f"{_change_title(result.worst)}: {100 * result.by_change[result.worst].relative_auc:.1f} % left"
-        )  # fmt: skip
-        left, clean = percent_text(result.relative_auc), result.clean_auc
-        aucs = score_text(clean), score_text(clean * result.relative_auc.value)
-        flips = f"{100 * result.mean_flip_rate:.1f} %"
-        rows.append((evidence.titles[name], *aucs, left, flips, worst, kept.images))
-    panels = [
-        (_change_title(change), _change_what(change), Markup(chart))
-        for change, chart in stress_panels(evidence.stress, places, name="stress")
-    ]
-    return {
-        "stress_panels": panels,
-        "stress_rows": rows,
-        "stress_ranked": same,
-        "stress_legend": _legend(evidence, "stress", evidence.stress),
-    }
-
-
 def _checklists(items: Sequence[Item]) -> list[tuple[str, str, list[dict[str, Any]]]]:
     found = []
     for guideline, of_status in counts(items).items():
@@ -400,20 +305,8 @@ def _checklists(items: Sequence[Item]) -> list[tuple[str, str, list[dict[str, An
     return found
 
 
-def _change_title(change: str) -> str:
-    return CHANGES[change].title if change in CHANGES else change.replace("_", " ")
-
-
-def _change_what(change: str) -> str:
-    return CHANGES[change].what if change in CHANGES else ""
-
-
 def _full_stop(text: str) -> str:
     return f"{capital(text)}." if text else ""
-
-
-def _or_zero(value: float) -> float:
-    return 0.0 if math.isnan(value) else value
 
 
 def _signed(value: float) -> str:

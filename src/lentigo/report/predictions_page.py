@@ -25,9 +25,10 @@ from lentigo.files import write_json, write_text
 from lentigo.report import figures, texts, words
 from lentigo.report.checklist import Facts, checklist, on_page
 from lentigo.report.evidence import Evidence, Scored, evidence_of
-from lentigo.report.evidence_view import evidence_view, short
+from lentigo.report.evidence_view import evidence_view
 from lentigo.report.evidence_words import best_sentence, chance_sentences, spoken
 from lentigo.report.pieces import page_environment
+from lentigo.report.trials_view import short
 
 SECTIONS = (
     ("run", "What was given"),
