@@ -1,7 +1,8 @@
-"""The main job: every stage that is missing for every model, in order, then `comparison.json` and `report.html`.
+"""The main job: every stage that is missing for every model, in order, then the evidence, and `report.html`.
 
-The folder it writes holds `split.csv`, one run folder a model under `runs/`, and at the end
-the two results. Whatever is there already and fits is kept, so an interrupted comparison goes on where it stopped.
+The folder it writes holds `split.csv`, the audit, a run folder for each training under `runs/`, and at the end
+`evidence.json`, `comparison.json` and the report. Whatever is there already and fits is kept, so an interrupted
+comparison goes on where it stopped.
 """
 
 import contextlib
