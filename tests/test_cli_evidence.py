@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from lentigo.cli import main
+from lentigo.cli import evidence_commands, main
+from lentigo.cli.options import command_line, table_of
 from lentigo.data.predictions import Predictions, read_predictions
 from lentigo.data.synthetic import write_dataset
 from lentigo.data.table import read_table
@@ -491,3 +492,33 @@ def test_other_data_and_seeds_that_are_refused(
     error = lentigo("compare", own, "--out", tmp_path / "out", "--models", "tiny_vgg", *given, *FAST, error=True)
     assert message in error
     assert not (tmp_path / "out").exists()
+
+
+def test_data_of_one_class_without_the_positive_label_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "nevi.csv").write_text("image,label\na.jpg,nevus\n")
+    table = table_of(tmp_path / "nevi.csv", ["melanoma"], one_class=True)
+    assert table.labels.tolist() == [0]
+    assert "nevi has no label melanoma: all its images are benign" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("/home/me/secret/clinic", "clinic"), ("clinic=/home/me/clinic", "clinic=clinic"), ("--out=/tmp/x/out", "--out=out"),
+        ("data/mine", "data/mine"), ("train.epochs=5", "train.epochs=5"), ("a=b=/c/d.csv", "a=b=d.csv"),
+    ],
+)  # fmt: skip
+def test_the_command_line_in_a_report_holds_no_folders(word: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["lentigo", "compare", word])
+    assert command_line() == f"lentigo compare {shown}"
+
+
+def test_files_stand_in_the_order_in_which_they_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options come before arguments where the command line is read, but --validation follows the command line."""
+    monkeypatch.setattr(
+        "sys.argv", ["lentigo", "report", "a.csv", "--predictions", "b.csv", "c.csv", "--predictions=d.csv"]
+    )
+    assert evidence_commands._as_given(["b.csv", "d.csv", "a.csv", "c.csv"]) == ["a.csv", "b.csv", "c.csv", "d.csv"]
