@@ -508,7 +508,9 @@ def test_data_of_one_class_without_the_positive_label_say_so(
     ("word", "shown"),
     [
         ("/home/me/secret/clinic", "clinic"), ("clinic=/home/me/clinic", "clinic=clinic"),
-        ("--out=/tmp/x/out", "--out=out"), ("data/mine", "data/mine"), ("train.epochs=5", "train.epochs=5"), ("a=b=/c/d.csv", "a=b=d.csv"),
+        ("--out=/tmp/x/out", "--out=out"),
+        ("data/mine", "data/mine"), ("train.epochs=5", "train.epochs=5"),
+        ("a=b=/c/d.csv", "a=b=d.csv"),
     ],
 )  # fmt: skip
 def test_the_command_line_in_a_report_holds_no_folders(word: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from lentigo.data.pack import pack_images
+from lentigo.data.predictions import read_predictions
 from lentigo.data.split import read_split
 from lentigo.data.table import read_table
-from lentigo.data.predictions import read_predictions
 
 FRAME_PX = 8
 
