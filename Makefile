@@ -34,6 +34,7 @@ test-all: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/duplicates.py $(DATA)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibration_error.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/delong.py
 
 lint: $(VENV)/.installed-dev
