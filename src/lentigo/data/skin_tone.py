@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
+from lentigo.data.light import LIGHT
 from lentigo.data.pack import ImagePack
 from lentigo.data.table import ImageTable
 from lentigo.errors import ImageError
@@ -118,7 +119,7 @@ def _small_mask(
 
 def _lab(image: UInt8[np.ndarray, "height width 3"]) -> Lab:
     """CIELAB of sRGB under D65 (IEC 61966-2-1, CIE 15). OpenCV's own is up to 0.13 off, or 0.4 degrees of the angle."""
-    xyz = _LINEAR[image].reshape(-1, 3) @ _XYZ_OF_RGB.T
+    xyz = LIGHT[image].reshape(-1, 3) @ _XYZ_OF_RGB.T
     x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * np.float32((29 / 6) ** 2 / 3) + np.float32(4 / 29)).T
     lab: Lab = np.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), axis=1).reshape(image.shape)
     return lab
@@ -211,14 +212,6 @@ def _mask(path: str, side_px: int) -> Bool[np.ndarray, "side side"] | None:
     return lesion if lesion.any() else None
 
 
-def _linear() -> Float32[np.ndarray, "256"]:
-    """Light by the value of an sRGB channel."""
-    value = np.arange(256) / 255
-    light = np.where(value > 0.04045, ((value + 0.055) / 1.055) ** 2.4, value / 12.92)
-    return light.astype(np.float32)
-
-
-_LINEAR = _linear()
 _WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
 _XYZ_OF_RGB = (
     np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])

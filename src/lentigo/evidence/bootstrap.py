@@ -21,7 +21,7 @@ from lentigo.evidence.intervals import (
     share_interval,
     summed,
 )
-from lentigo.evidence.metrics import check_scores
+from lentigo.evidence.metrics import calls, check_scores
 
 Score: TypeAlias = Callable[[Integer[np.ndarray, " image"], Real[np.ndarray, " image"]], float]  # of labels and logits
 
@@ -170,17 +170,6 @@ def f1_score(labels: Integer[np.ndarray, " image"], logits: Real[np.ndarray, " i
     called = logits >= 0
     either = int(np.count_nonzero(labels)) + int(np.count_nonzero(called))
     return 2 * int(np.count_nonzero(called & (labels == 1))) / either if either else math.nan
-
-
-def calls(logits: Real[np.ndarray, " image"], threshold_logit: float) -> Bool[np.ndarray, " image"]:
-    """Which images are called malignant; as `metrics.confusion` decides.
-
-    Raises: ConfigError: the threshold is NaN.
-    """
-    if math.isnan(threshold_logit):
-        raise ConfigError("a threshold is NaN; any number or infinity is allowed: 0.0 is a probability of 0.5")
-    called: Bool[np.ndarray, " image"] = logits.astype(np.float64) >= threshold_logit
-    return called
 
 
 def signs(called: Bool[np.ndarray, " image"]) -> Float64[np.ndarray, " image"]:

@@ -17,7 +17,6 @@ from lentigo.errors import ConfigError, UndefinedMetricError
 from lentigo.evidence.bootstrap import (
     COUNT,
     Score,
-    calls,
     check_count,
     f1_score,
     percentiles,
@@ -34,7 +33,7 @@ from lentigo.evidence.intervals import (
     summed,
     variance_of_placements,
 )
-from lentigo.evidence.metrics import check_scores, roc_auc_score
+from lentigo.evidence.metrics import calls, check_scores, roc_auc_score
 
 FEW_DISCORDANT = 25  # fewer than so many images, or groups, are tested exactly
 _LEVEL = 0.95

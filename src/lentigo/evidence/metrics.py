@@ -9,7 +9,7 @@ import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from jaxtyping import Float64, Integer, Real
+from jaxtyping import Bool, Float64, Integer, Real
 
 from lentigo.errors import ConfigError, DataError, UndefinedMetricError
 
@@ -125,6 +125,19 @@ def check_scores(labels: np.ndarray, logits: np.ndarray) -> None:
         )
 
 
+def calls(logits: Real[np.ndarray, " image"], threshold_logit: float) -> Bool[np.ndarray, " image"]:
+    """Which images are called malignant: those whose logit >= threshold.
+
+    In float64, for numpy would round the threshold to float32 logits, and a threshold between two of them onto one.
+
+    Raises: ConfigError: the threshold is NaN.
+    """
+    if math.isnan(threshold_logit):
+        raise ConfigError("a threshold is NaN; any number or infinity is allowed: 0.0 is a probability of 0.5")
+    called: Bool[np.ndarray, " image"] = logits.astype(np.float64) >= threshold_logit
+    return called
+
+
 def confusion(
     labels: Integer[np.ndarray, " image"], logits: Real[np.ndarray, " image"], *, threshold_logit: float = 0.0
 ) -> Confusion:
@@ -141,8 +154,7 @@ def confusion(
     check_scores(labels, logits)
     if math.isnan(threshold_logit):
         raise ConfigError("threshold_logit is NaN; any number or infinity is allowed: 0.0 is a probability of 0.5")
-    # In float64, for numpy would round the threshold to float32 logits, and a threshold between two of them onto one.
-    called_malignant = logits.astype(np.float64) >= threshold_logit
+    called_malignant = calls(logits, threshold_logit)
     malignant = labels == 1
     return Confusion(
         true_positive=int(np.count_nonzero(called_malignant & malignant)),

@@ -13,7 +13,7 @@ from jaxtyping import Float64, Integer, Real
 
 from lentigo.errors import ConfigError, UndefinedMetricError
 from lentigo.evidence.intervals import Groups, Interval, group_index, share_interval
-from lentigo.evidence.metrics import Confusion, check_scores, confusion, roc_curve
+from lentigo.evidence.metrics import Confusion, calls, check_scores, confusion, roc_curve
 from lentigo.evidence.predictive_values import check_prevalence, predictive_values
 
 PAPER, YOUDEN = "0.5", "youden"
@@ -119,7 +119,7 @@ def operating_point(
     if math.isnan(threshold.logit):
         raise UndefinedMetricError(f"there is no threshold for {threshold.title}: {threshold.reason}")
     group = group_index(groups, labels.size)
-    malignant, called = labels == 1, logits.astype(np.float64) >= threshold.logit
+    malignant, called = labels == 1, calls(logits, threshold.logit)
     sensitivity = share_interval(called[malignant], groups=group[malignant])
     specificity = share_interval(~called[~malignant], groups=group[~malignant])
     values = predictive_values(labels, called, prevalence=prevalence, groups=group)

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float64, Int64, Integer, Real
 
 from lentigo.errors import DataError
-from lentigo.evidence.bootstrap import calls, check_count, percentiles, resamples
+from lentigo.evidence.bootstrap import check_count, percentiles, resamples
 from lentigo.evidence.intervals import UNDEFINED, Groups, Interval
-from lentigo.evidence.metrics import check_scores
+from lentigo.evidence.metrics import calls, check_scores
 
 COUNT = 200  # resamples
 _LEVEL = 0.95

@@ -25,7 +25,7 @@ from lentigo.evidence.intervals import (
     normal_quantile,
     share_interval,
 )
-from lentigo.evidence.metrics import check_scores
+from lentigo.evidence.metrics import calls, check_scores
 
 LEAST_TO_JUDGE = 10  # images of each class that a score needs, or groups of them: below, a score says nothing
 # Below, a score is imprecise: Collins, Ogundimu & Altman 2016, Statistics in Medicine 35(2):214-226,
@@ -184,7 +184,7 @@ def subgroup_scores(
     if len(names) != labels.size:
         raise DataError(f"there are {len(names)} names of subgroups for {labels.size} images; give one an image")
     group, of_image = group_index(groups, labels.size), np.array(names, dtype=np.str_)
-    called: Bool[np.ndarray, " image"] = logits.astype(np.float64) >= threshold_logit
+    called = calls(logits, threshold_logit)
     parts = {}
     for name in _in_order(names, order):
         chosen = of_image == name
