@@ -154,7 +154,7 @@ def evidence() -> Evidence:
     return evidence_of(
         LABELS,
         {
-            name: Scored(name=name, title=name.title(), logits=logits[name], decisions=decisions[name])
+            name: Scored(title=name.title(), logits=logits[name], decisions=decisions[name])
             for name in SHARPNESS
         },
         columns,

@@ -19,7 +19,7 @@ from tests.report.made_up import LABELS, SHARPNESS, evidence, logits_of
 
 
 def scored(name: str, logits: np.ndarray) -> Scored:
-    return Scored(name=name, title=name.title(), logits=logits, decisions=undecided("there is no validation"))
+    return Scored(title=name.title(), logits=logits, decisions=undecided("there is no validation"))
 
 
 def test_each_classifier_is_assessed_on_the_same_images() -> None:

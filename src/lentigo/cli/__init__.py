@@ -16,14 +16,18 @@ from lentigo.cli.options import (
     DataArg,
     DeviceOpt,
     EpochsOpt,
+    ExternalOpt,
+    LimitOpt,
     OtherDataOpt,
     PositiveOpt,
     PrevalenceOpt,
     ProtocolOpt,
     RunArg,
     SeedOpt,
+    SeedsOpt,
     SetOpt,
     SplitOpt,
+    StressOpt,
     WeightsOpt,
     command_line,
     data_of_run,
@@ -97,24 +101,14 @@ def compare(
     split: SplitOpt = None,
     seed: SeedOpt = None,
     epochs: EpochsOpt = None,
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(metavar="MODEL=MINUTES", help="Stop a model's training after so long; repeatable."),
-    ] = None,
+    limit: LimitOpt = None,
     weights: WeightsOpt = None,
     device: DeviceOpt = None,
     changes: SetOpt = None,
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Trainings of every network, with seeds one after the other; default 1.")
-    ] = 1,
-    external: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="Other data to score the networks on, unchanged; repeatable."),
-    ] = None,
+    seeds: SeedsOpt = 1,
+    external: ExternalOpt = None,
     prevalence: PrevalenceOpt = None,
-    stress: Annotated[
-        bool, typer.Option("--stress", help="Score the test images under blur, hair, flash and more too.")
-    ] = False,
+    stress: StressOpt = False,
     positive: PositiveOpt = None,
     cache: CacheOpt = None,
 ) -> None:
@@ -123,17 +117,8 @@ def compare(
     table = None if data is None else table_of(data, positive)  # before torch is imported: a wrong path is told at once
     externals = tuple(_external(text, positive) for text in external or ())
     from lentigo import compare as job
-    from lentigo.config import Experiment, read_experiment
 
-    if config and models is not None:
-        raise ConfigError("--config and --models both say which networks; give one of them")
-    names = list(job.PAPER_MODELS) if models is None else [name.strip() for name in models.split(",")]
-    if config:
-        experiments = [read_experiment(path) for path in config]
-    elif table is None:
-        experiments = [job.demo_experiment(name) for name in names]
-    else:
-        experiments = [Experiment().changed(model={"name": name}) for name in names]
+    experiments = _experiments(models, config, drawn=table is None)
     if table is None:
         table = job.draw_data(out, seed=seed or 0, display=display)
     elif protocol is None and not (config and any(_sets_protocol(experiment) for experiment in experiments)):
@@ -287,6 +272,19 @@ def _prepare(
     with Display().bar("decoding images", len(table)) as advance:
         pack = pack_images(table, image_px=experiment.data.image_px, cache=cache, progress=advance)
     return TrainingData(table=table, pack=pack, split=chosen)
+
+
+def _experiments(models: str | None, config: list[Path] | None, *, drawn: bool) -> "list[Experiment]":
+    """One experiment for each network that is to be compared, as its file or its name has it."""
+    from lentigo.compare import PAPER_MODELS, demo_experiment
+    from lentigo.config import Experiment, read_experiment
+
+    if config and models is not None:
+        raise ConfigError("--config and --models both say which networks; give one of them")
+    if config:
+        return [read_experiment(path) for path in config]
+    names = list(PAPER_MODELS) if models is None else [name.strip() for name in models.split(",")]
+    return [demo_experiment(name) if drawn else Experiment().changed(model={"name": name}) for name in names]
 
 
 def _sets_protocol(experiment: "Experiment") -> bool:

@@ -74,6 +74,20 @@ DeviceOpt = Annotated[
     Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Where to compute; default auto.")
 ]
 WeightsOpt = Annotated[Literal["none", "imagenet"] | None, typer.Option(help="Published weights to start from.")]
+SeedsOpt = Annotated[
+    int, typer.Option(min=1, help="Trainings of every network, with seeds one after the other; default 1.")
+]
+ExternalOpt = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=PATH", help="Other data to score the networks on, unchanged; repeatable."),
+]
+StressOpt = Annotated[
+    bool, typer.Option("--stress", help="Score the test images under blur, hair, flash and more too.")
+]
+LimitOpt = Annotated[
+    list[str] | None,
+    typer.Option(metavar="MODEL=MINUTES", help="Stop a model's training after so long; repeatable."),
+]
 PrevalenceOpt = Annotated[
     float | None,
     typer.Option(

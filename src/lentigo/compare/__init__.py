@@ -136,16 +136,16 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
         image_px = comparison.experiments[0].data.image_px
         pack = pack_images(table, image_px=image_px, cache=comparison.cache, progress=advance)
     split, protocol = _split(comparison, display)
-    check_externals(comparison, pack, split, display.bar)
+    data = TrainingData(table=table, pack=pack, split=split)
+    check_externals(comparison, data, display.bar)
     audit = _audited(comparison, pack, split, protocol, display)
     display.verdict(audit["verdict"])
-    data = TrainingData(table=table, pack=pack, split=split)
     runs = [_run(comparison.out, experiment, data, display) for experiment in comparison.experiments]
     repeated = {
         run.name: _repeated(comparison, experiment, run, data, display)
         for run, experiment in zip(runs, comparison.experiments, strict=True)
     }
-    evidence = gather(comparison, runs, repeated, pack, split, display.bar)
+    evidence = gather(comparison, runs, repeated, data, display.bar)
     write_json(comparison.out / "evidence.json", evidence.to_dict())
     for run in runs:
         write_json(run.folder / "evidence.json", evidence.assessments[run.name].to_dict())

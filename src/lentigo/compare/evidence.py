@@ -4,17 +4,16 @@ from collections.abc import Mapping, Sequence
 
 from lentigo.compare.content import Comparison
 from lentigo.data.columns import columns_of
-from lentigo.data.copies import AUDIT_PX, Bar, find_copies_between
-from lentigo.data.duplicates import SEARCH_UNITS
-from lentigo.data.pack import ImagePack, pack_images
-from lentigo.data.split import Split
+from lentigo.data.copies import Bar
+from lentigo.data.pack import pack_images
 from lentigo.data.table import ImageTable
 from lentigo.errors import ConfigError, DataError, RunError
 from lentigo.evidence.assessment import Columns, assess
 from lentigo.files import write_json
 from lentigo.learn.device import choose_device
-from lentigo.learn.elsewhere import Elsewhere, evaluate_elsewhere
+from lentigo.learn.elsewhere import Elsewhere, copies_of, evaluate_elsewhere
 from lentigo.learn.evaluation import Evaluation, decisions_of
+from lentigo.learn.run import TrainingData
 from lentigo.learn.stress import StressTest, read_stress, stress_run, stress_total
 from lentigo.models.registry import model_entry
 from lentigo.report.evidence import Evidence, ExternalSet, Scored, Stressed, evidence_of, repeats_of
@@ -31,42 +30,32 @@ def check_names(externals: Sequence[tuple[str, ImageTable]]) -> None:
         raise ConfigError(f"--external {', '.join(twice)} is given twice; give every data set a name of its own")
 
 
-def check_externals(comparison: Comparison, pack: ImagePack, split: Split, bar: Bar) -> None:
+def check_externals(comparison: Comparison, own: TrainingData, bar: Bar) -> None:
     """Refuse, before anything is trained, what could not be scored or told as other data.
 
     Raises:
         ConfigError: the comparison's own data.
         DataError: an image cannot be read, or every image is a copy of one that networks will be trained on.
     """
-    learned = [*split.indices(comparison.table, "train"), *split.indices(comparison.table, "validation")]
     for name, other in comparison.externals:
-        theirs = _packed(other, pack.image_px, comparison, bar)
-        if theirs.key == pack.key:
+        with bar(f"decoding {name}", len(other)) as told:
+            pack = pack_images(other, image_px=own.pack.image_px, cache=comparison.cache, progress=told)
+        if pack.key == own.pack.key:
             raise ConfigError(
                 f"--external {name} is the data of the comparison itself; give other data, or leave it out"
             )
-        ours = _packed(comparison.table, AUDIT_PX, comparison, bar).subset(sorted(map(int, learned)))
-        theirs = _packed(other, AUDIT_PX, comparison, bar)
-        with bar(f"looking for copies in {name}", SEARCH_UNITS * (len(ours) + len(theirs))) as told:
-            pairs = find_copies_between(ours, theirs, cache=comparison.cache, progress=told)
-        if len({pair.other for pair in pairs}) == len(other):
+        if len(copies_of(own, other, pack, cache=comparison.cache, bar=bar).left_out) == len(other):
             raise DataError(
-                f"all {len(other)} images of --external {name} are copies of images of {comparison.table.name} that "
-                "train or validate; nothing would be left to score: give other data"
+                f"all {len(other)} images of --external {name} are copies of images of {own.table.name} that train or "
+                "validate; nothing would be left to score: give other data"
             )
-
-
-def _packed(table: ImageTable, image_px: int, comparison: Comparison, bar: Bar) -> ImagePack:
-    with bar(f"decoding {table.name}", len(table)) as told:
-        return pack_images(table, image_px=image_px, cache=comparison.cache, progress=told)
 
 
 def gather(
     comparison: Comparison,
     runs: Sequence[FinishedRun],
     repeated: Mapping[str, Mapping[int, Evaluation]],
-    pack: ImagePack,
-    split: Split,
+    own: TrainingData,
     bar: Bar,
 ) -> Evidence:
     """All evidence on finished runs; what it takes from other data and changed images is made here, unless it is there.
@@ -74,14 +63,12 @@ def gather(
     Args:
         repeated: by model, the scores of each of its trainings by seed; one seed says nothing of spread.
     """
-    table, seed = comparison.table, comparison.experiments[0].seed
-    test = split.indices(table, "test")
-    columns, estimated = columns_of(table.subset(test), pack.subset(test), cache=comparison.cache, bar=bar)
+    seed, test = comparison.experiments[0].seed, own.split.indices(own.table, "test")
+    columns, estimated = columns_of(own.table.subset(test), own.pack.subset(test), cache=comparison.cache, bar=bar)
     return evidence_of(
         runs[0].evaluation.predictions.labels,
         {
             run.name: Scored(
-                name=run.name,
                 title=model_entry(run.name).title,
                 logits=run.evaluation.predictions.logits,
                 decisions=decisions_of(run.folder),
@@ -97,19 +84,19 @@ def gather(
             for name, of_seed in repeated.items()
             if len(of_seed) > 1
         },
-        externals=tuple(_external(comparison, name, other, runs, bar) for name, other in comparison.externals),
-        stress=_stressed(comparison, runs, pack, split, bar),
+        externals=tuple(_external(comparison, name, other, runs, own, bar) for name, other in comparison.externals),
+        stress=_stressed(comparison, runs, own, bar),
     )  # fmt: skip
 
 
 def _external(
-    comparison: Comparison, name: str, table: ImageTable, runs: Sequence[FinishedRun], bar: Bar
+    comparison: Comparison, name: str, table: ImageTable, runs: Sequence[FinishedRun], own: TrainingData, bar: Bar
 ) -> ExternalSet:
     found: dict[str, Elsewhere] = {}
     for run, experiment in zip(runs, comparison.experiments, strict=True):
         device = choose_device(experiment.train.device)
         found[run.name] = evaluate_elsewhere(
-            run.folder, table, name=name, cache=comparison.cache, device=device, again=False, bar=bar
+            run.folder, table, name=name, own=own, cache=comparison.cache, device=device, again=False, bar=bar
         )
     assessments = {}
     columns_by_ids: dict[tuple[str, ...], Columns] = {}  # of networks that have seen the same, the images are the same
@@ -142,11 +129,9 @@ def _external(
     )  # fmt: skip
 
 
-def _stressed(
-    comparison: Comparison, runs: Sequence[FinishedRun], pack: ImagePack, split: Split, bar: Bar
-) -> dict[str, Stressed]:
+def _stressed(comparison: Comparison, runs: Sequence[FinishedRun], own: TrainingData, bar: Bar) -> dict[str, Stressed]:
     """Stress tests of the runs: made where they were asked for, else those that are there."""
-    test = {comparison.table.ids[index] for index in split.indices(comparison.table, "test")}
+    test = {own.table.ids[index] for index in own.split.indices(own.table, "test")}
     found = {}
     for run, experiment in zip(runs, comparison.experiments, strict=True):
         kept: StressTest | None = None
@@ -154,9 +139,9 @@ def _stressed(
             with bar(f"{run.name}: stress test", stress_total(len(test), None)) as told:
                 kept = stress_run(
                     run.folder,
-                    comparison.table,
-                    pack,
-                    split,
+                    own.table,
+                    own.pack,
+                    own.split,
                     device=choose_device(experiment.train.device),
                     on_progress=told,
                 )

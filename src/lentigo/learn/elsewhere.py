@@ -14,7 +14,7 @@ from lentigo.data.table import ImageTable, read_table
 from lentigo.errors import DataError
 from lentigo.files import read_json, write_json
 from lentigo.learn.evaluation import Evaluation, evaluate_run, network_of, read_evaluation, score_validation
-from lentigo.learn.run import read_run, run_about
+from lentigo.learn.run import TrainingData, read_run, run_about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,7 @@ def evaluate_elsewhere(
     table: ImageTable,
     *,
     name: str = "",
+    own: TrainingData | None = None,
     cache: Path | None = None,
     device: torch.device | None = None,
     again: bool = True,
@@ -58,6 +59,7 @@ def evaluate_elsewhere(
     Args:
         table: may hold one class only.
         name: what readers call the data; empty: the table's name.
+        own: what the run was trained on, where the caller has it at hand; None: read from where it was.
         again: score them even where an earlier call has.
         bar: shows progress: a text and a total to a context that takes the number done.
     Raises:
@@ -69,7 +71,7 @@ def evaluate_elsewhere(
     with bar(f"decoding {name}", len(table)) as told:
         pack = pack_images(table, image_px=about["image_px"], cache=cache, progress=told)
     folder = run / "evaluations" / f"{table.name}-{pack.key[:8]}"
-    seen = _seen_before(run, about, table, cache=cache, bar=bar)
+    seen = _seen_before(run, own, table, pack, cache=cache, bar=bar)
     left_out = seen.left_out
     gone = {image.id for image in left_out}
     kept = [index for index, row in enumerate(table.rows) if row.id not in gone]
@@ -99,7 +101,7 @@ def evaluate_elsewhere(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seen:
+class Seen:
     """What of a data set a run knows already."""
 
     left_out: tuple[LeftOut, ...] = ()
@@ -107,39 +109,62 @@ class _Seen:
     unchecked: str = ""
 
 
-def _seen_before(run: Path, about: dict[str, Any], table: ImageTable, *, cache: Path | None, bar: Bar) -> _Seen:
-    """Images with a copy in the run's parts, by the audit's search; or why it was not made."""
-    try:
-        own = read_table(Path(about["path"]), positive=about.get("positive", ()))
-        with bar("decoding the run's own images", len(own)) as told:
-            pack = pack_images(own, image_px=about["image_px"], cache=cache, progress=told)
-    except DataError:  # its message would put a path of this machine into reports
-        return _Seen(unchecked=f"the images that {run.name} was trained on cannot be read where they were")
-    if pack.key != about["pack_key"]:
-        return _Seen(unchecked=f"{own.name} has changed since {run.name} was trained on it")
-    split = read_run(run, own)[1]
-    if not (run / "validation.csv").is_file():  # trained and never scored: its decisions are made now
-        score_validation(run, own, pack, split)
-    ours, theirs = _at_audit_size(own, pack, cache, bar), _at_audit_size(table, None, cache, bar)
+def copies_of(
+    own: TrainingData, table: ImageTable, pack: ImagePack, *, cache: Path | None = None, bar: Bar | None = None
+) -> Seen:
+    """Images of other data with a copy among a run's own, by the audit's search.
+
+    Args:
+        own: what the run is or will be trained on.
+        pack: of the table's images.
+    Raises: DataError: an image cannot be read, or the disk is full.
+    """
+    bar, images, split = bar or silent, own.table, own.split
+    ours, theirs = _at_audit_size(images, own.pack, cache, bar), _at_audit_size(table, pack, cache, bar)
     # Apart, for the search looks at a few neighbours of an image only, and test images are no reason to leave one out.
-    learned = np.sort(np.concatenate([split.indices(own, part) for part in ("train", "validation")]))
-    found = _copies_in(ours.subset(learned), theirs, "training images", cache, bar)
+    learned = np.sort(np.concatenate([split.indices(images, part) for part in ("train", "validation")]))
+    pairs = _copies_in(ours.subset(learned), theirs, "training images", cache, bar)
     left_out = {
         pair.other: LeftOut(
             id=table.ids[pair.other],
             label=table.rows[pair.other].label,
-            copy_of=(image := own.ids[learned[pair.one]]),
+            copy_of=(image := images.ids[learned[pair.one]]),
             part=split.part[image],
             likeness=pair.likeness,
             change=pair.change,
         )
-        for pair in sorted(found, key=lambda pair: pair.likeness)  # the likest last: it is kept
+        for pair in sorted(pairs, key=lambda pair: pair.likeness)  # the likest last: it is kept
     }
-    again = _copies_in(ours.subset(split.indices(own, "test")), theirs, "test images", cache, bar)
-    return _Seen(
+    again = _copies_in(ours.subset(split.indices(images, "test")), theirs, "test images", cache, bar)
+    return Seen(
         left_out=tuple(left_out[place] for place in sorted(left_out)),
         of_test=len({pair.other for pair in again} - set(left_out)),
     )
+
+
+def _own_images(run: Path, *, cache: Path | None, bar: Bar) -> TrainingData | str:
+    """What a run was trained on, read from where it was; or why that cannot be."""
+    about = run_about(run)["data"]
+    try:
+        table = read_table(Path(about["path"]), positive=about.get("positive", ()))
+        with bar("decoding the run's own images", len(table)) as told:
+            pack = pack_images(table, image_px=about["image_px"], cache=cache, progress=told)
+    except DataError:  # its message would put a path of this machine into reports
+        return f"the images that {run.name} was trained on cannot be read where they were"
+    if pack.key != about["pack_key"]:
+        return f"{table.name} has changed since {run.name} was trained on it"
+    return TrainingData(table=table, pack=pack, split=read_run(run, table)[1])
+
+
+def _seen_before(
+    run: Path, own: TrainingData | None, table: ImageTable, pack: ImagePack, *, cache: Path | None, bar: Bar
+) -> Seen:
+    found = _own_images(run, cache=cache, bar=bar) if own is None else own
+    if isinstance(found, str):
+        return Seen(unchecked=found)
+    if not (run / "validation.csv").is_file():  # trained and never scored: its decisions are made now
+        score_validation(run, found.table, found.pack, found.split)
+    return copies_of(found, table, pack, cache=cache, bar=bar)
 
 
 def _copies_in(ours: ImagePack, theirs: ImagePack, what: str, cache: Path | None, bar: Bar) -> tuple[Twins, ...]:
@@ -147,8 +172,8 @@ def _copies_in(ours: ImagePack, theirs: ImagePack, what: str, cache: Path | None
         return find_copies_between(ours, theirs, cache=cache, progress=told)
 
 
-def _at_audit_size(table: ImageTable, pack: ImagePack | None, cache: Path | None, bar: Bar) -> ImagePack:
-    if pack is not None and pack.image_px == AUDIT_PX:
+def _at_audit_size(table: ImageTable, pack: ImagePack, cache: Path | None, bar: Bar) -> ImagePack:
+    if pack.image_px == AUDIT_PX:
         return pack
     with bar("decoding images", len(table)) as told:
         return pack_images(table, image_px=AUDIT_PX, cache=cache, progress=told)

@@ -21,7 +21,6 @@ from lentigo.evidence.stress import StressResult
 class Scored:
     """One classifier's logits on the images that are compared, and what it decides by."""
 
-    name: str
     title: str
     logits: Float[np.ndarray, " image"]
     decisions: Decisions

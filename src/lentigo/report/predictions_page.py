@@ -75,7 +75,7 @@ def write_predictions_report(
     evidence = evidence_of(
         first.labels,
         {
-            name: Scored(name=name, title=name, logits=logits, decisions=decisions)
+            name: Scored(title=name, logits=logits, decisions=decisions)
             for name, logits, decisions in zip(given.names, aligned, given.decisions, strict=True)
         },
         columns,
