@@ -297,6 +297,23 @@ def test_thresholds_stand_side_by_side_here_and_there(view: dict[str, Any]) -> N
             ]  # fmt: skip
 
 
+def test_widest_gaps_stand_below_the_scores(view: dict[str, Any], page: str) -> None:
+    for place, group in enumerate(view["subgroups"]):
+        expected = [
+            (name.title(), gap, found) for name, found in evidence().assessments.items()
+            for gap in found.subgroups[place].gaps
+        ]  # fmt: skip
+        assert len(group["gaps"]) == len(expected) > 0
+        pairs = sum(gap.n_pairs for subgroups in expected[0][2].subgroups for gap in subgroups.gaps)
+        for (title, score, names, difference, p), (name, gap, _) in zip(group["gaps"], expected, strict=True):
+            assert (title, names) == (name, f"{gap.high} over {gap.low}")
+            assert score.lower() == gap.score
+            assert difference == short(gap.difference)
+            corrected = min(1.0, gap.p_alone * pairs)
+            assert p == ("p < 0.001" if corrected < 0.001 else f"p = {corrected:.3f}")
+        assert f"Widest gaps by {group['column'].lower()}" in page
+
+
 def test_stress_tests_of_different_images_are_not_ranked() -> None:
     kept = dict(evidence().stress)
     order = list(kept)

@@ -149,10 +149,11 @@ def _logits(
         told(kept.size)
         return kept
     found = np.empty(shape, dtype=np.float32)
-    with evaluating(checkpoint.model), torch.inference_mode():
-        for start, images in _read_ahead(pack, indices):
+    with evaluating(checkpoint.model), torch.inference_mode(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start, images in _pieces(pack, indices):
+            of_piece = indices[start : start + len(images)]
             for row, strength in enumerate(strengths):
-                changed = _changed(images, name, strength, seed=seed, indices=indices[start : start + len(images)])
+                changed = _changed(images, name, strength, seed=seed, indices=of_piece, pool=pool)
                 batch = torch.from_numpy(changed).to(device).permute(0, 3, 1, 2)
                 logits = checkpoint.model(preprocess_batch(batch, checkpoint.preprocessing))
                 found[row, start : start + len(images)] = logits.float().cpu().numpy()
@@ -171,21 +172,24 @@ def _kept(path: Path, shape: tuple[int, int]) -> Float32[np.ndarray, "strength i
     return found if isinstance(found, np.ndarray) and found.shape == shape and found.dtype == np.float32 else None
 
 
-def _read_ahead(
-    pack: ImagePack, indices: np.ndarray
-) -> Iterator[tuple[int, UInt8[np.ndarray, "image height width 3"]]]:
+def _pieces(pack: ImagePack, indices: np.ndarray) -> Iterator[tuple[int, UInt8[np.ndarray, "image height width 3"]]]:
     for start in range(0, len(indices), _BATCH):
         yield start, pack.read(indices[start : start + _BATCH])
 
 
 def _changed(
-    images: UInt8[np.ndarray, "image height width 3"], name: str, strength: int, *, seed: int, indices: np.ndarray
+    images: UInt8[np.ndarray, "image height width 3"],
+    name: str,
+    strength: int,
+    *,
+    seed: int,
+    indices: np.ndarray,
+    pool: ThreadPoolExecutor,
 ) -> UInt8[np.ndarray, "image height width 3"]:
     """The images under one change; strength 0 leaves them. OpenCV and numpy work on several at once."""
     if strength == 0:
         return images
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        made = pool.map(
-            lambda image, index: apply_change(image, name, strength, seed=seed, index=int(index)), images, indices
-        )
-        return np.stack(list(made))
+    made = pool.map(
+        lambda image, index: apply_change(image, name, strength, seed=seed, index=int(index)), images, indices
+    )
+    return np.stack(list(made))

@@ -256,6 +256,17 @@ def _subgroup(evidence: Evidence, place: int, column: str) -> dict[str, Any]:
         "notes": _subgroup_notes(column, first),
         "charts": charts,
         "rows": rows,
+        "gaps": [
+            (
+                evidence.titles[name],
+                _SCORES[gap.score],
+                f"{gap.high} over {gap.low}",
+                short(gap.difference),
+                words.p_text(words.gap_p(gap, evidence.assessments[name])),
+            )
+            for name, subgroups in by_model.items()
+            for gap in subgroups.gaps
+        ],
     }
 
 

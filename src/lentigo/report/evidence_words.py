@@ -9,6 +9,7 @@ from lentigo.evidence.intervals import Interval
 from lentigo.evidence.metrics import REPORTED_SCORES
 from lentigo.evidence.operating_points import sentence
 from lentigo.evidence.stress import StressResult
+from lentigo.evidence.subgroups import Gap
 from lentigo.report.evidence import Evidence, ExternalSet
 from lentigo.report.texts import count_text, interval_text, listed, percent_text
 
@@ -111,16 +112,20 @@ def subgroup_sentences(evidence: Evidence) -> list[str]:
     """Gaps between subgroups that chance does not explain: p values times all pairs of all columns and scores."""
     found = []
     for name, assessment in evidence.assessments.items():
-        all_pairs = subgroup_pairs(assessment)
         for subgroups in assessment.subgroups:
             for gap in subgroups.clearest:
-                if (p := min(gap.p_alone * all_pairs, 1.0)) < LEVEL:
+                if (p := gap_p(gap, assessment)) < LEVEL:
                     score = "AUC" if gap.score == "auc" else gap.score
                     found.append(
                         f"{evidence.titles[name]}, {subgroups.column.lower()}: {score} is "
                         f"{interval_text(gap.difference)} higher for {gap.high} than for {gap.low} ({p_text(p)})."
                     )
     return found
+
+
+def gap_p(gap: Gap, assessment: Assessment) -> float:
+    """The p value of a gap, corrected for all pairs of all columns and scores of one classifier (Bonferroni)."""
+    return min(gap.p_alone * subgroup_pairs(assessment), 1.0)
 
 
 def subgroup_pairs(assessment: Assessment) -> int:
