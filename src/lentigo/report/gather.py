@@ -15,7 +15,7 @@ from lentigo.data.pack import ImagePack
 from lentigo.data.split import PAPER_TOTAL, Split
 from lentigo.data.table import LABEL_NAMES, ImageTable
 from lentigo.errors import DataError
-from lentigo.explain.cam import overlay, to_image_size
+from lentigo.explain.on_image import overlay, to_image_size
 from lentigo.explain.stage import Explanation, read_explanation
 from lentigo.files import read_csv, read_json
 from lentigo.imaging import Preprocessing

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from lentigo.evidence.metrics import REPORTED_SCORES
-from lentigo.explain.cam import overlay
+from lentigo.explain.on_image import overlay
 from lentigo.files import write_text
 from lentigo.report import figures, texts, words
 from lentigo.report.content import GALLERY_SECTIONS, GalleryImage, ModelResult, ReportContent

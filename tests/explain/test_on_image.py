@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
 from lentigo.errors import ConfigError, DataError
-from lentigo.explain.cam import blue_to_red, overlay, seen, to_image_size
+from lentigo.explain.on_image import blue_to_red, overlay, seen, to_image_size
 from lentigo.imaging import Preprocessing, preprocess
 from lentigo.models.registry import IMAGENET
 from tests import reference
