@@ -7,7 +7,7 @@ import cmath
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 
 # ---------------------------------------------------------------- metrics: labels are 0 or 1, scores any numbers
 
@@ -384,3 +384,223 @@ def design_effect(hits: Sequence[bool], groups: Sequence[int]) -> Fraction:
     k = len(members)
     of_groups = sum(((sum(of) - share * len(of)) ** 2 for of in members.values()), Fraction(0)) * k / (k - 1) / n**2
     return of_groups / (share * (1 - share) / (n - 1))
+
+
+# ---------------------------------------------------------------- other heat maps: [channel][row][column] again
+
+Grid = list[list[float]]
+
+
+def slopes(features: list[Grid], score: Callable[[list[Grid]], float], step: float = 1e-5) -> list[Grid]:
+    """What the score does when each cell is nudged up and down, per unit."""
+    found = [[[0.0] * len(row) for row in channel] for channel in features]
+    for k, channel in enumerate(features):
+        for r, row in enumerate(channel):
+            for c, value in enumerate(row):
+                row[c] = value + step
+                above = score(features)
+                row[c] = value - step
+                below = score(features)
+                row[c] = value
+                found[k][r][c] = (above - below) / (2 * step)
+    return found
+
+
+def weighted_channels(features: list[Grid], weights: Sequence[float]) -> Grid:
+    """The sum over channels of weight times channel, cell by cell."""
+    return [
+        [
+            sum(weight * channel[r][c] for weight, channel in zip(weights, features, strict=True))
+            for c in range(len(features[0][0]))
+        ]
+        for r in range(len(features[0]))
+    ]
+
+
+def cell_by_cell(features: list[Grid], gradient: list[Grid], *, positive_only: bool) -> Grid:
+    """HiResCAM: each cell times its own slope, channels added; LayerCAM: slopes below 0 count as 0."""
+    scaled = [
+        [
+            [(max(g, 0.0) if positive_only else g) * a for g, a in zip(slopes_row, row, strict=True)]
+            for slopes_row, row in zip(slopes_of, channel, strict=True)
+        ]
+        for slopes_of, channel in zip(gradient, features, strict=True)
+    ]
+    return weighted_channels(scaled, [1.0] * len(features))
+
+
+def grad_cam_plus_plus(features: list[Grid], gradient: list[Grid]) -> Grid:
+    """Of Y = exp(score): first, second and third derivative are g, g^2 and g^3 times Y; Y itself is taken as 1."""
+    weights = []
+    for channel, slopes_of in zip(features, gradient, strict=True):
+        everything = sum(sum(row) for row in channel)
+        weight = 0.0
+        for row in slopes_of:
+            for g in row:
+                if g > 0:
+                    first, second, third = g, g * g, g * g * g
+                    weight += second / (2 * second + everything * third) * first
+        weights.append(weight)
+    return weighted_channels(features, weights)
+
+
+def score_cam(features: list[Grid], image: list[Grid], score: Callable[[list[Grid]], float], size_px: int) -> Grid:
+    """Each channel, enlarged and stretched to [0, 1], is laid over the image; softmax of the scores weighs channels."""
+    scores = []
+    for channel in features:
+        mask = heat_on_image(channel, size_px=size_px, resize_px=size_px, crop_px=size_px, left_px=0)
+        values = [value for row in mask for value in row if value is not None]
+        low, width = min(values), max(values) - min(values)
+        seen = [
+            [
+                [v * (((m or 0.0) - low) / width if width else 0.0) for v, m in zip(line, mask_line, strict=True)]
+                for line, mask_line in zip(colour, mask, strict=True)
+            ]
+            for colour in image
+        ]
+        scores.append(score(seen))
+    total = sum(math.exp(s) for s in scores)
+    return weighted_channels(features, [math.exp(s) / total for s in scores])
+
+
+def ablation_cam(features: list[Grid], score: Callable[[list[Grid]], float]) -> Grid:
+    """A channel weighs what the score loses when the channel is all 0."""
+    whole, weights = score(features), []
+    for k, channel in enumerate(features):
+        without = [*features[:k], [[0.0] * len(row) for row in channel], *features[k + 1 :]]
+        weights.append(whole - score(without))
+    return weighted_channels(features, weights)
+
+
+def occlusion(image: list[Grid], score: Callable[[list[Grid]], float], window_px: int, stride_px: int) -> Grid:
+    """Every pixel asks all windows that cover it what the score lost; a cell is the pixel at its upper left.
+
+    For squares whose side the stride divides; the window takes the mean colour.
+    """
+    side, whole = len(image[0]), score(image)
+    means = [sum(sum(row) for row in colour) / side**2 for colour in image]
+    losses: dict[tuple[int, int], list[float]] = {}
+    for top in range(0, side - window_px + 1, stride_px):
+        for left in range(0, side - window_px + 1, stride_px):
+            inside = {(y, x) for y in range(top, top + window_px) for x in range(left, left + window_px)}
+            covered = [
+                [[mean if (y, x) in inside else v for x, v in enumerate(row)] for y, row in enumerate(colour)]
+                for mean, colour in zip(means, image, strict=True)
+            ]
+            lost = whole - score(covered)
+            for pixel in inside:
+                losses.setdefault(pixel, []).append(lost)
+    corners_of_cells = range(0, side, stride_px)
+    return [[sum(losses[y, x]) / len(losses[y, x]) for x in corners_of_cells] for y in corners_of_cells]
+
+
+# ---------------------------------------------------------------- lesion masks: rows of booleans
+
+
+def jaccard(one: Sequence[Sequence[bool]], other: Sequence[Sequence[bool]]) -> Fraction:
+    """Pixels in both over pixels in either, counted one by one."""
+    pairs = [(a, b) for row, row_b in zip(one, other, strict=True) for a, b in zip(row, row_b, strict=True)]
+    return Fraction(sum(bool(a and b) for a, b in pairs), sum(bool(a or b) for a, b in pairs))
+
+
+def mask_loss(logits: Sequence[Sequence[float]], lesion: Sequence[Sequence[bool]]) -> float:
+    """Mean of -log(probability of the true side), plus 1 - (both + 1) / (either + 1) of the probabilities."""
+    shares = [1 / (1 + math.exp(-logit)) for row in logits for logit in row]
+    truth = [bool(pixel) for row in lesion for pixel in row]
+    entropy = -sum(math.log(p if t else 1 - p) for p, t in zip(shares, truth, strict=True)) / len(truth)
+    both = sum(p for p, t in zip(shares, truth, strict=True) if t)
+    either = sum(1 if t else p for p, t in zip(shares, truth, strict=True))
+    return entropy + 1 - (both + 1) / (either + 1)
+
+
+def expected_jaccard(probability: Sequence[Sequence[float]], threshold: float = 0.5) -> Fraction:
+    """Expected number of lesion pixels inside the mask, over the mask and the expected number outside it."""
+    shares = [Fraction(float(p)) for row in probability for p in row]
+    inside = [p for p in shares if p > threshold]
+    return sum(inside, Fraction(0)) / (len(inside) + sum((p for p in shares if p <= threshold), Fraction(0)))
+
+
+# ---------------------------------------------------------------- means over images
+
+
+def resampled_means(values: Sequence[int], groups: Sequence[int]) -> list[Fraction]:
+    """The mean of every way to draw as many groups as there are, again and again from all of them; sorted."""
+    members: dict[int, list[int]] = {}
+    for value, group in zip(values, groups, strict=True):
+        members.setdefault(group, []).append(value)
+    means = []
+    for drawn in product(members.values(), repeat=len(members)):
+        images = [value for group in drawn for value in group]
+        means.append(Fraction(sum(images), len(images)))
+    return sorted(means)
+
+
+# ---------------------------------------------------------------- where heat lies: rows of numbers and of booleans
+
+
+def heat_in_lesion(
+    heat: Sequence[Sequence[float]], lesion: Sequence[Sequence[bool]], region: Sequence[Sequence[bool]]
+) -> dict[str, Fraction]:
+    """Every measure of one map, by asking each pixel of the region, each threshold and each pair of pixels."""
+    pixels = [
+        (Fraction(float(value)), bool(inside))
+        for heat_row, lesion_row, region_row in zip(heat, lesion, region, strict=True)
+        for value, inside, counts_here in zip(heat_row, lesion_row, region_row, strict=True)
+        if counts_here
+    ]
+    most = max(value for value, _ in pixels)
+
+    def iou(threshold: Fraction) -> Fraction:
+        hot = [(value >= threshold, inside) for value, inside in pixels]
+        return Fraction(sum(a and b for a, b in hot), sum(a or b for a, b in hot))
+
+    ours, others = ([value for value, inside in pixels if inside is of_lesion] for of_lesion in (True, False))
+    hottest = [inside for value, inside in pixels if value == most]
+    share = sum(ours, Fraction(0)) / sum((value for value, _ in pixels), Fraction(0))
+    return {
+        "inside": share,
+        "density": share / Fraction(len(ours), len(pixels)),
+        "pointing": Fraction(sum(hottest), len(hottest)),
+        "best_iou": max(iou(value) for value, _ in pixels if value > 0),
+        "fixed_iou": iou(most / 5),
+        "pixel_auc": sum((a > b) + Fraction(a == b, 2) for a in ours for b in others) / (len(ours) * len(others)),
+    }
+
+
+def means_over_cells(
+    heat: Sequence[Sequence[float]], edges: tuple[list[Fraction], list[Fraction]], target: list[Fraction], *, lean: bool
+) -> list[list[Fraction]]:
+    """The mean of heat over each cell of a square grid, by its overlap with each cell of another.
+
+    Within a cell heat is even; or, where it leans, a plane as steep as between the neighbours either side, and flat
+    enough to be nowhere below 0. Beyond the border it goes on as in the last cell.
+    """
+    cells = [[Fraction(float(value)) for value in row] for row in heat]
+    (tops, lefts), (height, width) = edges, (len(cells), len(cells[0]))
+
+    def slopes(r: int, c: int) -> tuple[Fraction, Fraction]:
+        down = (cells[min(r + 1, height - 1)][c] - cells[max(r - 1, 0)][c]) / 2
+        right = (cells[r][min(c + 1, width - 1)] - cells[r][max(c - 1, 0)]) / 2
+        lowest = cells[r][c] - (abs(down) + abs(right)) / 2
+        kept = cells[r][c] / (cells[r][c] - lowest) if lowest < 0 else Fraction(1)
+        return down * kept, right * kept
+
+    def part(r: int, c: int, box: tuple[Fraction, ...]) -> tuple[Fraction, Fraction]:
+        """Heat and area of what one cell has in a box."""
+        top, bottom = max(box[0], tops[r]), min(box[1], tops[r + 1])
+        left, right = max(box[2], lefts[c]), min(box[3], lefts[c + 1])
+        if top >= bottom or left >= right:
+            return Fraction(0), Fraction(0)
+        fall, rise = slopes(r, c) if lean else (Fraction(0), Fraction(0))
+        off_y = ((top + bottom) / 2 - (tops[r] + tops[r + 1]) / 2) / (tops[r + 1] - tops[r])
+        off_x = ((left + right) / 2 - (lefts[c] + lefts[c + 1]) / 2) / (lefts[c + 1] - lefts[c])
+        area = (bottom - top) * (right - left)
+        return (cells[r][c] + fall * off_y + rise * off_x) * area, area
+
+    means: list[list[Fraction]] = []
+    for top, bottom in pairwise(target):
+        means.append([])
+        for left, right in pairwise(target):
+            parts = [part(r, c, (top, bottom, left, right)) for r in range(height) for c in range(width)]
+            means[-1].append(sum((h for h, _ in parts), Fraction(0)) / sum((a for _, a in parts), Fraction(0)))
+    return means

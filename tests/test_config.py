@@ -54,11 +54,15 @@ jitter_probability = 0
 rotate_probability = 0.5
 jitter = 0.1
 rotate_degrees = 45
+vertical_flip_probability = 0.25
+zoom_probability = 1
+zoom = 0.5
 [train]
 epochs = 2
 batch_size = 4
 micro_batch_size = 2
 learning_rate = 1e-3
+schedule = "cosine"
 betas = [0, 0.99]
 precision = "bf16-mixed"
 device = "cpu"
@@ -89,11 +93,12 @@ def test_read_experiment_by_hand(scratch: Path) -> None:
         model=ModelConfig(name="vgg11", weights="imagenet", options={"blocks": 3, "dropout": 0.5}),
         preprocessing=PreprocessingConfig(resize_px=48, crop_px=40, normalize="imagenet"),
         augment=AugmentConfig(
-            flip_probability=1.0, jitter_probability=0.0, rotate_probability=0.5, jitter=0.1, rotate_degrees=45.0
+            flip_probability=1.0, jitter_probability=0.0, rotate_probability=0.5, jitter=0.1, rotate_degrees=45.0,
+            vertical_flip_probability=0.25, zoom_probability=1.0, zoom=0.5,
         ),
         train=TrainConfig(
-            epochs=2, batch_size=4, micro_batch_size=2, learning_rate=0.001, betas=(0.0, 0.99), precision="bf16-mixed",
-            device="cpu", save_every_s=60.0, limit_s=5.5,
+            epochs=2, batch_size=4, micro_batch_size=2, learning_rate=0.001, schedule="cosine", betas=(0.0, 0.99),
+            precision="bf16-mixed", device="cpu", save_every_s=60.0, limit_s=5.5,
         ),
     )  # fmt: skip
 
@@ -108,6 +113,7 @@ def test_defaults_are_the_papers_recipe() -> None:
     assert (train.epochs, train.batch_size, train.learning_rate, train.betas) == (10, 32, 1e-4, (0.9, 0.999))
     assert (augment.flip_probability, augment.jitter_probability, augment.rotate_probability) == (0.05, 0.05, 0.05)
     assert (augment.jitter, augment.rotate_degrees) == (0.2, 10.0)
+    assert (augment.vertical_flip_probability, augment.zoom_probability, train.schedule) == (0, 0, "constant")
     assert (train.precision, Experiment().model.weights, Experiment().data.image_px) == ("32-true", "none", 300)
 
 
@@ -174,6 +180,9 @@ EXPERIMENTS = st.builds(
         rotate_probability=PROBABILITIES,
         jitter=finite(0, 0.5, exclude_max=True),
         rotate_degrees=finite(0, 180),
+        vertical_flip_probability=PROBABILITIES,
+        zoom_probability=PROBABILITIES,
+        zoom=finite(0, 1, exclude_max=True),
     ),
     train=st.builds(
         TrainConfig,
@@ -181,6 +190,7 @@ EXPERIMENTS = st.builds(
         batch_size=st.integers(1),
         micro_batch_size=st.integers(0),
         learning_rate=finite(0, 1e300, exclude_min=True),
+        schedule=st.sampled_from(["constant", "cosine"]),
         betas=st.tuples(FRACTIONS, FRACTIONS),
         precision=st.sampled_from(["32-true", "bf16-mixed", "16-mixed"]),
         device=st.sampled_from(["auto", "cpu", "cuda", "mps"]),
@@ -340,6 +350,8 @@ def test_what_is_no_protocol(scratch: Path, protocol: str) -> None:
             "augment.flip_probability is 1.1: input should be less than or equal to 1",
         ),
         ("[augment]\njitter = 0.5", "augment.jitter is 0.5: input should be less than 0.5"),
+        ("[augment]\nzoom = 1", "augment.zoom is 1: input should be less than 1"),
+        ("[train]\nschedule = 'linear'", "train.schedule is 'linear': input should be 'constant' or 'cosine'"),
         ("[augment]\nrotate_degrees = nan", "augment.rotate_degrees is nan: input should be a finite number"),
         ("[train]\nepochs = 0", "train.epochs is 0: input should be greater than or equal to 1"),
         ("[train]\nepochs = 1.0", "train.epochs is 1.0: input should be a valid integer"),

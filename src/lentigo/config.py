@@ -107,13 +107,16 @@ class PreprocessingConfig(_Table):
 
 
 class AugmentConfig(_Table):
-    """The [augment] table: the paper's three changes, each applied with its own probability to a training image."""
+    """The [augment] table: changes of a training image, each with its own probability; the first three: the paper's."""
 
     flip_probability: Probability = 0.05
     jitter_probability: Probability = 0.05
     rotate_probability: Probability = 0.05
+    vertical_flip_probability: Probability = 0.0
+    zoom_probability: Probability = 0.0
     jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.2  # brightness, saturation: times 1 +- this; hue: +- turns
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 10.0
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.2  # enlarged by a factor of 1 +- this
 
 
 class TrainConfig(_Table):
@@ -123,6 +126,7 @@ class TrainConfig(_Table):
     batch_size: Annotated[int, Field(ge=1)] = 32
     micro_batch_size: Annotated[int, Field(ge=0)] = 0  # gradients add up over pieces of this size; 0: model's own
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    schedule: Literal["constant", "cosine"] = "constant"  # cosine: the rate falls to 0 at the end of the last epoch
     betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.9, 0.999)  # not strict: TOML has lists
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

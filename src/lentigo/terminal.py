@@ -74,10 +74,10 @@ class Display:
                 done = len(now.history) * now.steps + (now.step if len(now.history) < now.epoch else 0)
                 progress.update(task, total=now.epochs * now.steps, completed=done, state=_training_state(now))
                 for row in now.history[shown:]:
+                    scores = "".join(f"{score} {value:.4f}, " for score, value in row.scores.items())
                     screen.print(
                         f"{name} epoch {row.epoch}: loss {row.train_loss:.4f}, "
-                        f"validation loss {row.validation_loss:.4f}, accuracy {row.validation_accuracy:.4f}, "
-                        f"AUC {row.validation_auc:.4f}, {row.seconds:.0f} s"
+                        f"validation loss {row.validation_loss:.4f}, {scores}{row.seconds:.0f} s"
                     )
                 shown = len(now.history)
 
@@ -88,7 +88,7 @@ def _training_state(now: "TrainProgress") -> str:
     loss = now.loss if now.step else now.history[-1].train_loss if now.history else now.loss
     text = f"epoch {now.epoch}/{now.epochs}  loss {loss:.3f}  "
     if now.history:
-        last = now.history[-1]
-        text += f"validation accuracy {last.validation_accuracy:.3f} AUC {last.validation_auc:.3f}  "
+        scores = " ".join(f"{score} {value:.3f}" for score, value in now.history[-1].scores.items())
+        text += f"validation {scores}  "
     left = f"{now.remaining_s / 60:.0f} min" if now.remaining_s >= 90 else f"{now.remaining_s:.0f} s"
     return f"{text}{now.images_per_s:.0f} images/s  {left} left"

@@ -1,6 +1,7 @@
-"""The paper's augmentation: its draws, and what they do to pixels by hand, by colorsys, and by torchvision."""
+"""Augmentation: its draws, and what they do to pixels and masks by hand, by colorsys, and by torchvision."""
 
 import colorsys
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,23 +11,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional
+from torchvision.transforms.v2 import InterpolationMode, functional
 
 from lentigo.config import AugmentConfig
-from lentigo.data.augment import AugmentDraw, apply_augmentation, draw_augmentation
+from lentigo.data.augment import AugmentDraw, apply_augmentation, apply_to_masks, draw_augmentation
 
 relaxed = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NEVER = AugmentConfig(flip_probability=0.0, jitter_probability=0.0, rotate_probability=0.0)
 ALWAYS = AugmentConfig(flip_probability=1.0, jitter_probability=1.0, rotate_probability=1.0)
-FIELDS = ("flip", "jitter", "rotate", "brightness", "saturation", "hue", "angle_degrees")
+FIELDS = (
+    "flip", "jitter", "rotate", "brightness", "saturation", "hue", "angle_degrees", "vertical_flip", "zoom", "factor"
+)  # fmt: skip
+MOVES = AugmentConfig(
+    flip_probability=0.5, vertical_flip_probability=0.5, rotate_probability=0.5, rotate_degrees=180.0,
+    zoom_probability=0.5, zoom=0.3,
+)  # fmt: skip
 
 
 def draw_of(count: int = 1, **values: Any) -> AugmentDraw:
     """A draw that changes nothing but what is named, the same for `count` images."""
     still = {"flip": False, "jitter": False, "rotate": False, "brightness": 1.0, "saturation": 1.0, "hue": 0.0}
-    return AugmentDraw(
-        **{name: np.full(count, value) for name, value in {**still, "angle_degrees": 0.0, **values}.items()}
-    )
+    still |= {"angle_degrees": 0.0, "vertical_flip": False, "zoom": False, "factor": 1.0}
+    return AugmentDraw(**{name: np.full(count, value) for name, value in {**still, **values}.items()})
 
 
 def noise(count: int, height: int, width: int, *, seed: int = 0) -> Tensor:
@@ -130,6 +136,29 @@ def test_never_and_always(config: AugmentConfig, changed: int) -> None:
     assert (draw.flip.sum(), draw.jitter.sum(), draw.rotate.sum()) == (changed,) * 3
 
 
+def test_the_paper_s_recipe_never_flips_upside_down_nor_zooms() -> None:
+    draw = draw_augmentation(AugmentConfig(), seed=0, epoch=0, indices=range(2000))
+    assert not (draw.vertical_flip | draw.zoom).any()
+
+
+def test_further_changes_leave_the_paper_s_draws_as_they_are() -> None:
+    paper = draw_augmentation(AugmentConfig(), seed=5, epoch=2, indices=range(50))
+    more = AugmentConfig(vertical_flip_probability=0.5, zoom_probability=0.5, zoom=0.4)
+    draw = draw_augmentation(more, seed=5, epoch=2, indices=range(50))
+    for name in FIELDS[:7]:
+        assert np.array_equal(getattr(draw, name), getattr(paper, name))
+
+
+def test_vertical_flip_and_zoom_have_their_probability_and_range() -> None:
+    count = 4000
+    config = AugmentConfig(vertical_flip_probability=0.3, zoom_probability=0.6, zoom=0.25)
+    draw = draw_augmentation(config, seed=1, epoch=1, indices=range(count))
+    for changed, probability in ((draw.vertical_flip, 0.3), (draw.zoom, 0.6)):
+        assert changed.mean() == pytest.approx(probability, abs=4 * (0.25 / count) ** 0.5)
+    even = (np.sort(draw.factor) - 0.75) / 0.5 - (np.arange(count) + 0.5) / count
+    assert np.abs(even).max() < 1.95 / count**0.5  # Kolmogorov and Smirnov, p = 0.001
+
+
 # ---------------------------------------------------------------- pixels by hand
 
 
@@ -137,6 +166,32 @@ def test_flip_by_hand() -> None:
     image = torch.tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]], [[9, 10], [11, 12]]], dtype=torch.uint8)
     flipped = apply_augmentation(image[None], draw_of(flip=True))
     assert flipped[0].tolist() == [[[2, 1], [4, 3]], [[6, 5], [8, 7]], [[10, 9], [12, 11]]]
+
+
+def test_vertical_flip_by_hand() -> None:
+    image = torch.tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]], [[9, 10], [11, 12]]], dtype=torch.uint8)
+    flipped = apply_augmentation(image[None], draw_of(vertical_flip=True))
+    assert flipped[0].tolist() == [[[3, 4], [1, 2]], [[7, 8], [5, 6]], [[11, 12], [9, 10]]]
+
+
+def test_zoom_enlarges_about_the_middle() -> None:
+    image = torch.full((1, 3, 41, 41), 50, dtype=torch.uint8)
+    image[:, :, 20, 28:31] = 250  # a bar 8 to 10 pixels to the right of the middle
+    larger = apply_augmentation(image, draw_of(zoom=True, factor=2.0))
+    assert torch.nonzero(larger[0, 0] == 250).float().mean(0).tolist() == [20, 20 + 2 * 9]
+    assert larger.min() == 50
+    smaller = apply_augmentation(image, draw_of(zoom=True, factor=0.5))
+    assert [smaller[0, 0, y, x].item() for y in (0, 40) for x in (0, 40)] == [0, 0, 0, 0]
+    assert smaller[0, 0, 20].argmax() == 20 + 4
+
+
+def test_a_zoomed_image_is_turned_anticlockwise_too() -> None:
+    image = torch.full((1, 3, 41, 41), 100, dtype=torch.uint8)
+    image[:, :, 20, 29] = 255
+    turned = apply_augmentation(image, draw_of(zoom=True, factor=2.0, rotate=True, angle_degrees=90.0))
+    assert torch.nonzero(turned[0, 0] == turned.max()).tolist() == [[2, 20]]
+    still = apply_augmentation(image, draw_of(zoom=True, factor=2.0, rotate=False, angle_degrees=90.0))
+    assert torch.nonzero(still[0, 0] == still.max()).tolist() == [[20, 38]]
 
 
 def test_rotation_is_anticlockwise_with_black_corners() -> None:
@@ -266,6 +321,55 @@ def test_rotation_equals_torchvision_on_pil(angle_degrees: float) -> None:
     turned = apply_augmentation(image, draw_of(rotate=True, angle_degrees=angle_degrees))
     off = difference(turned[0], functional.rotate(as_pil(image[0]), angle_degrees)).max(0)
     assert (off > 0).mean() <= 0.002
+
+
+# ---------------------------------------------------------------- masks
+
+
+def test_masks_move_by_hand() -> None:
+    mask = torch.tensor([[[True, False, False], [False, False, False], [False, True, False]]])
+    assert apply_to_masks(mask, draw_of(flip=True)).int().tolist() == [[[0, 0, 1], [0, 0, 0], [0, 1, 0]]]
+    assert apply_to_masks(mask, draw_of(vertical_flip=True)).int().tolist() == [[[0, 1, 0], [0, 0, 0], [1, 0, 0]]]
+    turned = apply_to_masks(mask, draw_of(rotate=True, angle_degrees=90.0))
+    assert turned.int().tolist() == [[[0, 0, 0], [0, 0, 1], [1, 0, 0]]]
+    assert torch.equal(apply_to_masks(mask, draw_of(jitter=True, brightness=1.2)), mask)
+
+
+def test_what_comes_in_from_outside_is_no_lesion() -> None:
+    mask = torch.ones(1, 20, 20, dtype=torch.bool)
+    assert apply_to_masks(mask, draw_of(zoom=True, factor=0.5)).sum() == 100
+    assert apply_to_masks(mask, draw_of(zoom=True, factor=2.0)).all()
+    assert not apply_to_masks(mask, draw_of(rotate=True, angle_degrees=45.0))[0, [0, 0, -1, -1], [0, -1, 0, -1]].any()
+
+
+@relaxed
+@given(seed=st.integers(0, 999))
+def test_a_mask_moves_as_its_image_does(seed: int) -> None:
+    """A lesion painted white on black: where the image is bright afterwards, there is the mask, but for its border."""
+    y, x = np.mgrid[:40, :40]
+    lesion = torch.from_numpy(np.hypot((y - 14) / 1.4, x - 24) < 8)
+    images = (lesion.to(torch.uint8) * 255).expand(4, 3, 40, 40)
+    draw = draw_augmentation(MOVES, seed=seed, epoch=0, indices=range(4))
+    moved = apply_augmentation(images, dataclasses.replace(draw, jitter=np.zeros(4, dtype=bool)))
+    masks = apply_to_masks(lesion.expand(4, 40, 40), draw)
+    assert ((moved[:, 0] > 127) != masks).sum(dim=(1, 2)).max() <= 0.02 * 40 * 40
+    assert masks.any(dim=2).any(dim=1).all()
+
+
+def test_zoom_equals_torchvision_s_affine() -> None:
+    image, mask = noise(1, 30, 30), torch.rand(1, 30, 30, generator=torch.Generator().manual_seed(0)) < 0.5
+    draw = draw_of(zoom=True, factor=1.2, rotate=True, angle_degrees=33.0)
+    own = {"angle": -33.0, "translate": [0, 0], "scale": 1.2, "shear": [0.0]}
+    expected = functional.affine(image[0], **own, interpolation=InterpolationMode.BILINEAR)
+    assert torch.equal(apply_augmentation(image, draw)[0], expected)
+    assert torch.equal(apply_to_masks(mask, draw), functional.affine(mask.to(torch.uint8), **own) > 0)
+
+
+def test_masks_are_left_as_they_were() -> None:
+    masks = torch.rand(4, 20, 20, generator=torch.Generator().manual_seed(1)) < 0.5
+    before = masks.clone()
+    assert not torch.equal(apply_to_masks(masks, draw_of(4, flip=True)), before)
+    assert torch.equal(masks, before)
 
 
 # ---------------------------------------------------------------- batches

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from lentigo.config import AugmentConfig
 from lentigo.data import batches as batches_module
-from lentigo.data.augment import apply_augmentation, draw_augmentation
-from lentigo.data.batches import Augmentation, batches, preprocess_batch
+from lentigo.data.augment import apply_augmentation, apply_to_masks, draw_augmentation
+from lentigo.data.batches import Augmentation, batches, masked_batches, preprocess_batch
+from lentigo.data.masks import MaskPack
 from lentigo.data.pack import ImagePack, pack_images
 from lentigo.data.table import read_table
 from lentigo.errors import DataError, ImageError
@@ -26,6 +27,7 @@ from lentigo.imaging import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, preproce
 relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PLAIN = Preprocessing(resize_px=None, crop_px=None)
 IMAGENET = Preprocessing(resize_px=24, crop_px=20, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+IMAGENET_SQUARE = Preprocessing(resize_px=24, crop_px=None, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 EVERYTHING = AugmentConfig(flip_probability=0.5, jitter_probability=0.5, rotate_probability=0.5)
 
 
@@ -249,6 +251,63 @@ def test_a_crop_that_does_not_fit_surfaces(pack: ImagePack) -> None:
 def test_no_image_gives_no_batch(pack: ImagePack) -> None:
     assert list(batches(pack, [], PLAIN, batch_size=4)) == []
     assert list(batches(pack, range(10), PLAIN, batch_size=4, skip=3)) == []
+
+
+# ---------------------------------------------------------------- with masks
+
+
+@pytest.fixture(scope="module")
+def masks() -> MaskPack:
+    """A mask for each image of the pack but the last: noise of blocks of 4 pixels."""
+    blocks = np.random.default_rng(5).random((10, 8, 8)) < 0.5
+    blocks[9] = False
+    planes = blocks.repeat(4, axis=1).repeat(4, axis=2)
+    bits = np.stack([np.packbits(plane) for plane in planes])
+    return MaskPack(size_px=32, bits=bits, there=bits.any(axis=1), without=(), empty=())
+
+
+def test_masked_batches_by_hand(pack: ImagePack, masks: MaskPack) -> None:
+    found = list(masked_batches(pack, masks, [7, 2, 2, 8, 0], PLAIN, batch_size=2))
+    (alone,) = batches(pack, [7, 2, 2, 8, 0], PLAIN, batch_size=5)
+    assert torch.equal(torch.cat([images for images, _ in found]), alone)
+    assert [lesions.dtype for _, lesions in found] == [torch.float32] * 3
+    assert torch.equal(torch.cat([lesions for _, lesions in found]) > 0, torch.from_numpy(masks.read([7, 2, 2, 8, 0])))
+
+
+def test_masks_are_moved_as_their_images(pack: ImagePack, masks: MaskPack) -> None:
+    config = AugmentConfig(
+        flip_probability=0.5, vertical_flip_probability=0.5, zoom_probability=0.5, rotate_probability=0.5
+    )
+    augmentation, indices = Augmentation(config=config, seed=2, epoch=4), np.array([5, 1, 8])
+    ((images, lesions),) = masked_batches(pack, masks, indices, PLAIN, batch_size=3, augmentation=augmentation)
+    (alone,) = batches(pack, indices, PLAIN, batch_size=3, augmentation=augmentation)
+    assert torch.equal(images, alone)
+    draw = draw_augmentation(config, seed=2, epoch=4, indices=indices)
+    assert torch.equal(lesions > 0, apply_to_masks(torch.from_numpy(masks.read(indices)), draw))
+
+
+def test_masks_are_of_the_size_of_the_input(pack: ImagePack, masks: MaskPack) -> None:
+    """At 8 pixels each is one block; at 64 each pixel is four."""
+    blocks = masks.read([3])[:, ::4, ::4]
+    for size_px, expected in ((8, blocks), (64, blocks.repeat(8, axis=1).repeat(8, axis=2))):
+        settings_ = Preprocessing(resize_px=size_px, crop_px=None)
+        ((images, lesions),) = masked_batches(pack, masks, [3], settings_, batch_size=1)
+        assert lesions.shape == images.shape[:1] + images.shape[2:]
+        assert np.array_equal(lesions.numpy() > 0, expected)
+
+
+def test_skipping_changes_only_where_it_begins(pack: ImagePack, masks: MaskPack) -> None:
+    whole = list(masked_batches(pack, masks, range(9), IMAGENET_SQUARE, batch_size=2))
+    rest = list(masked_batches(pack, masks, range(9), IMAGENET_SQUARE, batch_size=2, skip=3))
+    assert len(rest) == 2
+    for (images, lesions), (again, lesions_again) in zip(whole[3:], rest, strict=True):
+        assert torch.equal(images, again)
+        assert torch.equal(lesions, lesions_again)
+
+
+def test_an_image_without_a_mask_is_refused(pack: ImagePack, masks: MaskPack) -> None:
+    with pytest.raises(DataError, match=r"^image 9 of the table has no mask; leave it out$"):
+        list(masked_batches(pack, masks, [1, 9], PLAIN, batch_size=2))
 
 
 @pytest.mark.real

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lentigo.errors import RunError
-from lentigo.learn import checkpoint, state, training
+from lentigo.learn import checkpoint, state, tasks, training
 from lentigo.learn.prediction import predict_logits
 from lentigo.learn.run import run_about
 from lentigo.learn.training import TrainingData, TrainingInterruptedError, train
@@ -92,7 +92,7 @@ def test_interrupt_during_validation_is_heard(
         return predict_logits(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "predict_logits", interrupted)
+        patch.setattr(tasks, "predict_logits", interrupted)
         with pytest.raises(TrainingInterruptedError, match="after step 6 of 6"):
             train(run, experiment, noise_data)
     assert not (run / "history.csv").exists()

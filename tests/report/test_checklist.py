@@ -30,6 +30,7 @@ SECTION_NEEDS = {
     "subgroups": lambda facts: bool(facts.subgroups),
     "external": lambda facts: bool(facts.external),
     "robustness": lambda facts: facts.robustness,
+    "look": lambda facts: facts.heat_maps,
     "gallery": lambda facts: facts.heat_maps,
 }
 
@@ -88,7 +89,7 @@ PERSON = {
 }
 ANSWERED = {
     TRIPOD_AI: "12a 12d 12e 12f 12g 13 15 18f 23a 23b 24",
-    CLAIM: "19 20 23 24 27 28 29 30 32 33 37 38",
+    CLAIM: "19 20 23 24 27 28 29 30 31 32 33 37 38",
 }
 
 
@@ -160,7 +161,7 @@ def test_counts_by_hand() -> None:
     assert list(whole) == [TRIPOD_AI, CLAIM]
     assert list(whole[CLAIM]) == list(STATUSES)
     assert whole[TRIPOD_AI] == {"answered": 11, "partly": 18, "person": 23, "absent": 0}
-    assert whole[CLAIM] == {"answered": 12, "partly": 13, "person": 19, "absent": 0}
+    assert whole[CLAIM] == {"answered": 13, "partly": 12, "person": 19, "absent": 0}
     assert counts(()) == {}
 
 
@@ -186,7 +187,8 @@ def test_counts_by_hand() -> None:
         (FULL, {"robustness": False}, CLAIM, "30", "answered", "partly"),  # the seeds are left
         (FULL, {"robustness": False, "seeds": 1}, CLAIM, "30", "answered", "absent"),
         (FULL, {"robustness": False}, TRIPOD_AI, "27a", "partly", "absent"),
-        (FULL, {"heat_maps": False}, CLAIM, "31", "partly", "absent"),
+        (FULL, {"heat_maps": False}, CLAIM, "31", "answered", "absent"),
+        (FULL, {"masks": False}, CLAIM, "31", "answered", "partly"),
         (FULL, {"audit": False, "leaks": None}, TRIPOD_AI, "11", "partly", "absent"),
         (FULL, {"audit": False, "leaks": None}, TRIPOD_AI, "25", "partly", "person"),
         (FULL, {"audit": False, "leaks": None}, CLAIM, "20", "answered", "partly"),

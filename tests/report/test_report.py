@@ -13,7 +13,7 @@ from PIL import Image
 
 from lentigo.errors import DataError
 from lentigo.report import page
-from lentigo.report.content import GalleryImage
+from lentigo.report.content import GALLERY_SECTIONS, GalleryImage
 from lentigo.report.page import render_report, score_rows, write_report
 from tests.report.made_up import (
     FIVE,
@@ -39,6 +39,7 @@ SECTIONS = [
     *("run", "scores", "worth", "roc", "training", "confusion", "examples", "augmentations"),
     *("gallery", "disagreements", "costs", "limits", "reproduce"),
 ]
+SHOWN = len(GALLERY_SECTIONS)  # images in the made-up gallery
 
 
 # ---------------------------------------------------------------- a whole page
@@ -48,7 +49,7 @@ SECTIONS = [
 def pages() -> dict[str, str]:
     """Rendered once for all tests that only read."""
     benign = np.zeros(60, dtype=np.int64)
-    harmless = model("tiny_vgg", benign, 4, logits=np.full(60, -2.0, dtype=np.float32), history=())
+    harmless = model("tiny_vgg", benign, SHOWN, logits=np.full(60, -2.0, dtype=np.float32), history=())
     return {
         "one": render_report(without_gallery(content())),
         "three": render_report(content(FIVE[:3], paper_scores=PAPER, notes=("VGG11 was stopped after 20 minutes",))),
@@ -97,8 +98,8 @@ def test_page_warns_at_top_and_bottom_and_never_reassures(pages: dict[str, str],
 def test_score_rows_by_hand() -> None:
     labels = np.array([1, 1, 1, 0, 0], dtype=np.int64)
     # Called malignant: tiny_vgg the first two and one benign; vgg11 all malignant and no benign.
-    tiny = model("tiny_vgg", labels, 4, logits=np.array([2, 1, -1, 0, -3], dtype=np.float32))
-    vgg = model("vgg11", labels, 4, logits=np.array([2, 1, 1, -1, -3], dtype=np.float32))
+    tiny = model("tiny_vgg", labels, SHOWN, logits=np.array([2, 1, -1, 0, -3], dtype=np.float32))
+    vgg = model("vgg11", labels, SHOWN, logits=np.array([2, 1, 1, -1, -3], dtype=np.float32))
     names = ("tiny_vgg", "vgg11")
     paper = {"tiny_vgg": {"accuracy": 0.879, "recall": 0.6}}
     rows = score_rows(content(names, labels=labels, models=(tiny, vgg), paper_scores=paper))
@@ -154,7 +155,7 @@ def test_intervals_stand_below_the_scores_where_there_is_evidence(pages: dict[st
 
 def test_equal_models_have_no_best() -> None:
     labels = (np.arange(10) % 2).astype(np.int64)
-    same = tuple(model(name, labels, 4, logits=labels.astype(np.float32) - 0.5) for name in ("a", "b"))
+    same = tuple(model(name, labels, SHOWN, logits=labels.astype(np.float32) - 0.5) for name in ("a", "b"))
     assert not any(cell.best for row in score_rows(content(("a", "b"), labels=labels, models=same)) for cell in row)
 
 
@@ -230,7 +231,7 @@ def test_content_refuses_what_does_not_fit() -> None:
     short = replace(whole.models[0], logits=np.zeros(3, dtype=np.float32))
     with pytest.raises(DataError, match=r"^a has 3 logits, not 60; evaluate and explain it on the same images$"):
         replace(whole, models=(short,))
-    with pytest.raises(DataError, match=r"^a has 4 overlays, not 0; "):
+    with pytest.raises(DataError, match=r"^a has 7 overlays, not 0; "):
         replace(whole, gallery=())
     with pytest.raises(DataError, match=r"^a report needs models of different names, got none; "):
         replace(whole, models=())

@@ -10,7 +10,7 @@ import pytest
 from lentigo.errors import DataError
 from lentigo.evidence.intervals import Interval
 from lentigo.report import texts, words
-from lentigo.report.content import ReportContent
+from lentigo.report.content import GALLERY_SECTIONS, ReportContent
 from tests.report.made_up import content, content_with_evidence, evidence, model, worth
 
 
@@ -46,7 +46,7 @@ LOGITS = {"a": [1.0, -1.0, -1.0, -2.0], "b": [2.0, -1.0, 0.0, -2.0], "c": [-2.0,
 
 
 def three_by_hand() -> ReportContent:
-    made = tuple(model(n, LABELS, 4, logits=np.array(values, dtype=np.float32)) for n, values in LOGITS.items())
+    made = tuple(model(n, LABELS, len(GALLERY_SECTIONS), logits=np.array(values, dtype=np.float32)) for n, values in LOGITS.items())
     return content(("a", "b", "c"), labels=LABELS, models=made)
 
 
@@ -77,7 +77,7 @@ def test_summary_of_one_model_and_of_one_class() -> None:
     one = content(drawn=True, counts={"test": {"benign": 30, "malignant": 30}})
     assert words.summary(one)[0] == ("One model was scored on 60 test images that were kept out of training.")
     benign = np.zeros(4, dtype=np.int64)
-    harmless = content(labels=benign, models=(model("tiny_vgg", benign, 4),))
+    harmless = content(labels=benign, models=(model("tiny_vgg", benign, len(GALLERY_SECTIONS)),))
     assert words.summary(harmless)[1:] == ["The AUC is undefined, since the test images are of one class."]
 
 

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from lentigo import __version__
-from lentigo.cli import data_commands, evidence_commands
+from lentigo.cli import data_commands, evidence_commands, explain_commands
 from lentigo.cli.options import (
     DATA_HELP,
     NOTICE,
@@ -18,19 +18,17 @@ from lentigo.cli.options import (
     EpochsOpt,
     ExternalOpt,
     LimitOpt,
-    OtherDataOpt,
     PositiveOpt,
     PrevalenceOpt,
     ProtocolOpt,
-    RunArg,
     SeedOpt,
     SeedsOpt,
+    SegmenterOpt,
     SetOpt,
     SplitOpt,
     StressOpt,
     WeightsOpt,
     command_line,
-    data_of_run,
     default_protocol,
     table_of,
 )
@@ -109,6 +107,7 @@ def compare(
     external: ExternalOpt = None,
     prevalence: PrevalenceOpt = None,
     stress: StressOpt = False,
+    segmenter: SegmenterOpt = None,
     positive: PositiveOpt = None,
     cache: CacheOpt = None,
 ) -> None:
@@ -140,6 +139,7 @@ def compare(
             table=table, experiments=tuple(experiments), out=out, command=command_line(), drawn=data is None,
             cache=cache, split_file=split, seeds=seeds, externals=externals, stress=stress,
             prevalence=job.PREVALENCE if prevalence is None else prevalence,
+            segmenter=None if segmenter is None else _segmenter(segmenter),
         ),
         display=display,
     )  # fmt: skip
@@ -202,21 +202,6 @@ def train(
     say(f"trained: {path}")
 
 
-@app.command(epilog="Examples:\n\nlentigo explain runs/alexnet")
-def explain(run: RunArg, data: OtherDataOpt = None, positive: PositiveOpt = None, cache: CacheOpt = None) -> None:
-    """Write the raw Grad-CAM maps of every test image of a run: heatmaps.npy and explanation.json."""
-    from lentigo.explain.stage import explain_run
-
-    prepared = data_of_run(run, data, positive, cache)
-    if not prepared.own:
-        raise ConfigError(
-            f"{data} is not the data that {run} was trained on; `explain` works on the run's own test images"
-        )
-    with Display().bar("explaining", len(prepared.split.indices(prepared.table, "test"))) as advance:
-        result = explain_run(run, prepared.table, prepared.pack, prepared.split, on_progress=advance)
-    say(f"{len(result.ids)} maps of {result.maps.shape[1]}x{result.maps.shape[2]} cells: {run / 'heatmaps.npy'}")
-
-
 @app.command(epilog="Examples:\n\nlentigo models")
 def models() -> None:
     """List the registered networks with their options."""
@@ -234,8 +219,11 @@ def models() -> None:
 
 # In --help: data come before networks, and what a network's score is worth after its training.
 app.registered_commands[1:1] = data_commands.app.registered_commands
-place = [command.callback for command in app.registered_commands].index(explain)
-app.registered_commands[place:place] = evidence_commands.app.registered_commands
+place = [command.callback for command in app.registered_commands].index(models)
+app.registered_commands[place:place] = [
+    *evidence_commands.app.registered_commands,
+    *explain_commands.app.registered_commands,
+]
 
 
 def main() -> None:
@@ -310,6 +298,12 @@ def _external(text: str, positive: list[str] | None) -> "tuple[str, ImageTable]"
         if not positive:
             raise
         return name.strip(), table_of(Path(path), positive, one_class=True)
+
+
+def _segmenter(run: Path) -> Any:
+    from lentigo.learn.segmentation import open_segmenter
+
+    return open_segmenter(run)
 
 
 def _limits(limit: list[str] | None, names: list[str]) -> dict[str, float]:

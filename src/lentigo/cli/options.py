@@ -95,6 +95,12 @@ PrevalenceOpt = Annotated[
         help="Share of malignant moles among those who would be screened, in (0, 1); default 0.01.",
     ),
 ]
+SegmenterOpt = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN", help="Run of a lesion_unet that finds lesions that have no mask; default image processing."
+    ),
+]
 SetOpt = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one key of the experiment; repeatable."),

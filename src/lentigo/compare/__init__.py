@@ -21,6 +21,7 @@ from lentigo import __version__
 from lentigo.compare.content import Comparison as Comparison
 from lentigo.compare.content import Found, cards_of, now, report_content, versions
 from lentigo.compare.evidence import check_externals, check_names, gather
+from lentigo.compare.looking import SECOND, explain, look
 from lentigo.config import Experiment
 from lentigo.data.audit import audit_data, fingerprint, write_audit
 from lentigo.data.beside import best_shortcut, shortcut_line
@@ -33,16 +34,16 @@ from lentigo.data.verdict import verdict_on
 from lentigo.errors import ConfigError, DataError, RunError
 from lentigo.evidence.assessment import PREVALENCE as PREVALENCE
 from lentigo.evidence.metrics import REPORTED_SCORES
-from lentigo.explain.stage import explain_run, read_explanation
 from lentigo.files import read_json, write_json, write_text
 from lentigo.learn.device import choose_device
 from lentigo.learn.evaluation import Evaluation, evaluate_run, network_of, read_evaluation, standing
 from lentigo.learn.stress import read_stress
 from lentigo.learn.training import TrainingData, TrainProgress, train
-from lentigo.models.registry import MODELS, model_entry
+from lentigo.models.registry import MODELS, classifier_entry, model_entry
 from lentigo.report.audit_page import write_audit_page
 from lentigo.report.evidence_words import spoken
 from lentigo.report.gather import FinishedRun, read_finished_run
+from lentigo.report.look_words import look_lines
 from lentigo.report.page import write_report
 
 PAPER_MODELS = ("tiny_vgg", "vgg11", "alexnet")
@@ -140,11 +141,13 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
     check_externals(comparison, data, display.bar)
     audit = _audited(comparison, pack, split, protocol, display)
     display.verdict(audit["verdict"])
-    runs = [_run(comparison.out, experiment, data, display) for experiment in comparison.experiments]
+    runs = [_run(comparison, experiment, data, display) for experiment in comparison.experiments]
     repeated = {
         run.name: _repeated(comparison, experiment, run, data, display)
         for run, experiment in zip(runs, comparison.experiments, strict=True)
     }
+    looks, second = look(comparison, runs, data, display.bar)
+    write_json(comparison.out / "explanation.json", {**looks.to_dict(), SECOND: second.to_dict()})
     evidence = gather(comparison, runs, repeated, data, display.bar)
     write_json(comparison.out / "evidence.json", evidence.to_dict())
     for run in runs:
@@ -152,11 +155,13 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
     write_json(comparison.out / "comparison.json", _summary(comparison, runs, split, protocol, audit))
     if (shortcut := best_shortcut(audit["probes"])) is not None:
         display.say(f"beside them: {shortcut_line(shortcut)}")
-    for line in spoken(evidence):
+    for line in (*spoken(evidence), *look_lines(looks)):
         display.say(line)
     display.say("writing the report")
     report = comparison.out / "report.html"
-    found = Found(runs=runs, pack=pack, split=split, protocol=protocol, audit=audit, evidence=evidence)
+    found = Found(
+        runs=runs, pack=pack, split=split, protocol=protocol, audit=audit, evidence=evidence, looks=looks, second=second
+    )
     for name, card in cards_of(comparison, found).items():
         write_text(comparison.out / "runs" / name / "MODEL_CARD.md", card.markdown())
     write_report(report, replace(report_content(comparison, found), seconds=time.monotonic() - started))
@@ -168,7 +173,7 @@ def _check_models(experiments: Sequence[Experiment]) -> None:
         raise ConfigError(f"no model to compare; registered are {', '.join(MODELS)}")
     names = [experiment.model.name for experiment in experiments]
     for experiment in experiments:
-        entry = model_entry(experiment.model.name)
+        entry = classifier_entry(experiment.model.name)
         if experiment.model.weights == "imagenet" and not entry.published_weights:
             raise ConfigError(f'{experiment.model.name} has no published weights; leave it out, or use weights "none"')
         choose_device(experiment.train.device)
@@ -231,17 +236,14 @@ def _audited(comparison: Comparison, pack: ImagePack, split: Split, protocol: st
     return made
 
 
-def _run(out: Path, experiment: Experiment, data: TrainingData, display: Display) -> FinishedRun:
-    name, table, pack, split = experiment.model.name, data.table, data.pack, data.split
-    folder = out / "runs" / name
+def _run(comparison: Comparison, experiment: Experiment, data: TrainingData, display: Display) -> FinishedRun:
+    name, table = experiment.model.name, data.table
+    folder = comparison.out / "runs" / name
     with display.training(name) as on_progress:
         train(folder, experiment, data, resume=True, on_progress=on_progress)
-    device, test = choose_device(experiment.train.device), split.indices(table, "test")
-    if not _scored(folder, table, test):
+    if not _scored(folder, table, data.split.indices(table, "test")):
         _score(folder, name, experiment, data, display)
-    if not _explained(folder, table, test):
-        with display.bar(f"{name}: explaining", len(test)) as advance:
-            explain_run(folder, table, pack, split, device=device, on_progress=advance)
+    explain(comparison, experiment, data, folder, display.bar)
     run = read_finished_run(folder)
     display.say(_line(name, run.evaluation))
     for source, score in standing(run.evaluation.predictions, table)["within_sources"].items():
@@ -283,12 +285,6 @@ def _scored(folder: Path, table: ImageTable, test: Int64[np.ndarray, " image"]) 
         return False  # of other weights
     found = read_predictions(folder / "predictions.csv")
     return found.ids == tuple(table.ids[i] for i in test) and bool((found.labels == table.labels[test]).all())
-
-
-def _explained(folder: Path, table: ImageTable, test: Int64[np.ndarray, " image"]) -> bool:
-    if not all((folder / name).is_file() for name in ("heatmaps.npy", "explanation.json")):
-        return False
-    return read_explanation(folder).ids == tuple(table.ids[i] for i in test)
 
 
 def _line(name: str, evaluation: Evaluation) -> str:

@@ -17,6 +17,8 @@ from lentigo.data.pack import ImagePack
 from lentigo.data.split import Split, groups_of, straddling
 from lentigo.data.table import ImageTable
 from lentigo.evidence.assessment import PREVALENCE
+from lentigo.explain.looks import Looks
+from lentigo.explain.survey import Segmenter
 from lentigo.models.registry import model_entry
 from lentigo.report.card import Card, CardFacts, model_card
 from lentigo.report.checklist import Facts, checklist
@@ -31,6 +33,7 @@ from lentigo.report.gather import (
     model_result,
     paper_scores_for,
 )
+from lentigo.report.look import LookReport
 from lentigo.report.texts import few_images
 from lentigo.report.worth import worth_of
 
@@ -50,6 +53,7 @@ class Comparison:
     externals: tuple[tuple[str, ImageTable], ...] = ()  # other data, by the name that readers see
     prevalence: float = PREVALENCE  # of malignant among those who would be screened
     stress: bool = False  # score the test images under changes too
+    segmenter: Segmenter | None = None  # finds lesions that no mask is given for; None: image processing does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,8 @@ class Found:
     protocol: str
     audit: dict[str, Any]
     evidence: Evidence
+    looks: Looks  # by Grad-CAM
+    second: Looks  # by HiResCAM
 
 
 def report_content(comparison: Comparison, found: Found) -> ReportContent:
@@ -70,7 +76,10 @@ def report_content(comparison: Comparison, found: Found) -> ReportContent:
     runs, pack, split = found.runs, found.pack, found.split
     predictions = runs[0].evaluation.predictions
     chosen = choose_gallery(
-        predictions.labels, np.stack([run.evaluation.predictions.logits for run in runs]), seed=seed
+        predictions.labels,
+        np.stack([run.evaluation.predictions.logits for run in runs]),
+        seed=seed,
+        inside=np.stack([found.looks.inside[run.name] for run in runs]),
     )
     gallery = gallery_images(chosen, predictions.ids, table, pack)
     indices = [index for section in chosen.values() for index in section]
@@ -97,6 +106,7 @@ def report_content(comparison: Comparison, found: Found) -> ReportContent:
         cells={run.name: (run.explanation.maps.shape[1], run.explanation.maps.shape[2]) for run in runs},
         notes=_notes(comparison, found),
         worth=worth_of(found.audit, runs, table),
+        look=LookReport(looks=found.looks, second=found.second, runs={run.name: run.explanation.about for run in runs}),
         evidence=found.evidence,
         cards=tuple(cards_of(comparison, found).values()),
         checklist=checklist(_facts(comparison, found)),

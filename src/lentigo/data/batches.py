@@ -1,19 +1,24 @@
 """From a pack to a network's input, in batches: read, augment, preprocess; the next batch is made while one trains."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from lentigo.config import AugmentConfig
-from lentigo.data.augment import apply_augmentation, draw_augmentation
+from lentigo.data.augment import AugmentDraw, apply_augmentation, apply_to_masks, draw_augmentation
+from lentigo.data.masks import MaskPack
 from lentigo.data.pack import ImagePack
 from lentigo.errors import ImageError
 from lentigo.imaging import Preprocessing, resize_weights, squeeze
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,10 @@ class Augmentation:
     config: AugmentConfig
     seed: int
     epoch: int
+
+    def draw(self, indices: np.ndarray) -> AugmentDraw:
+        """The changes of the images at `indices`."""
+        return draw_augmentation(self.config, seed=self.seed, epoch=self.epoch, indices=indices)
 
 
 def preprocess_batch(
@@ -68,18 +77,59 @@ def batches(
         skip: batches left out at the start, where a resumed epoch goes on.
     Raises: DataError: the pack is damaged. ImageError: as `preprocess_batch`.
     """
-    starts = range(skip * batch_size, len(indices), batch_size)
-    pieces = [np.asarray(indices[start : start + batch_size]) for start in starts]
 
     def make(piece: np.ndarray) -> Tensor:
-        images = torch.from_numpy(pack.read(piece)).to(device).permute(0, 3, 1, 2)
+        images = _read(pack, piece, device)
         if augmentation is not None:
-            draw = draw_augmentation(
-                augmentation.config, seed=augmentation.seed, epoch=augmentation.epoch, indices=piece
-            )
-            images = apply_augmentation(images, draw)
+            images = apply_augmentation(images, augmentation.draw(piece))
         return preprocess_batch(images, settings)
 
+    yield from _one_ahead(make, _pieces(indices, batch_size, skip))
+
+
+def masked_batches(
+    pack: ImagePack,
+    masks: MaskPack,
+    indices: Sequence[int] | np.ndarray,
+    settings: Preprocessing,
+    *,
+    batch_size: int,
+    augmentation: Augmentation | None = None,
+    device: torch.device | None = None,
+    skip: int = 0,
+) -> Iterator[tuple[Float32[Tensor, "image 3 height width"], Float32[Tensor, "image height width"]]]:
+    """As `batches`, each with the lesion masks of its images, moved as they are and of the size of the network's input.
+
+    Args:
+        masks: of the pack's size; 1 inside the lesion.
+    Raises: DataError: the pack is damaged, or an image has no mask.
+    """
+
+    def make(piece: np.ndarray) -> tuple[Tensor, Tensor]:
+        images, lesions = _read(pack, piece, device), torch.from_numpy(masks.read(piece)).to(device)
+        if augmentation is not None:
+            draw = augmentation.draw(piece)
+            images, lesions = apply_augmentation(images, draw), apply_to_masks(lesions, draw)
+        images = preprocess_batch(images, settings)
+        share = lesions.to(torch.float32)
+        if share.shape[1:] != images.shape[2:]:
+            share = (adaptive_avg_pool2d(share, images.shape[2]) >= 0.5).to(torch.float32)
+        return images, share
+
+    yield from _one_ahead(make, _pieces(indices, batch_size, skip))
+
+
+def _pieces(indices: Sequence[int] | np.ndarray, batch_size: int, skip: int) -> list[np.ndarray]:
+    starts = range(skip * batch_size, len(indices), batch_size)
+    return [np.asarray(indices[start : start + batch_size]) for start in starts]
+
+
+def _read(pack: ImagePack, piece: np.ndarray, device: torch.device | None) -> Tensor:
+    return torch.from_numpy(pack.read(piece)).to(device).permute(0, 3, 1, 2)
+
+
+def _one_ahead(make: Callable[[np.ndarray], Made], pieces: list[np.ndarray]) -> Iterator[Made]:
+    """What is made of each piece, in order; the next one is made in a thread while one is used."""
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(make, pieces[0]) if pieces else None
         for following in [*pieces[1:], None]:

@@ -1,83 +1,232 @@
-"""Explanation of a finished run: raw signed Grad-CAM maps of every test image, and what they are, as files."""
+"""Explanation of a finished run, as files: raw maps of every image, where they lie, and what they are worth.
 
-from collections.abc import Callable
+`heatmaps.npy` holds Grad-CAM's signed maps in float32, `heatmaps-METHOD.npy` those of other methods on request,
+`localisation.csv` a row an image, and `explanation.json` what all of it is and comes to.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
 from lentigo.data.batches import batches
+from lentigo.data.copies import Bar, silent
 from lentigo.data.pack import ImagePack
-from lentigo.data.split import Split
+from lentigo.data.split import Split, groups_of
 from lentigo.data.table import ImageTable
 from lentigo.errors import DataError
-from lentigo.explain.cam import explain_images
-from lentigo.files import read_json, whole_file, write_json
-from lentigo.learn.checkpoint import run_checkpoint
+from lentigo.explain.looks import MEASURES, Maps, compare_looks, measure
+from lentigo.explain.methods import METHODS, explain_images, method_named
+from lentigo.explain.survey import ARTEFACTS, Segmenter, Survey, survey_images, survey_key
+from lentigo.explain.trust import PARTS, SAMPLE, Subject, background, drawn_images, faithfulness
+from lentigo.files import read_json, whole_file, write_csv, write_json
+from lentigo.learn.checkpoint import Checkpoint, run_checkpoint
+from lentigo.learn.evaluation import network_of
+from lentigo.models.registry import model_entry
+
+GRAD_CAM = "grad_cam"
+_BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Heat maps of a run, in the order of `ids`."""
+    """Grad-CAM maps of a run, in the order of `ids`, and what was measured on them."""
 
     ids: tuple[str, ...]
     maps: Float32[np.ndarray, "image rows columns"]  # before the ReLU: above 0 for malignant, below 0 for benign
+    about: dict[str, Any]  # explanation.json
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions:
+    """What is made beside Grad-CAM's maps and their place on the lesion."""
+
+    methods: tuple[str, ...] = ()  # other methods whose maps are kept
+    sample: int = SAMPLE  # images of the tests of faithfulness; 0: none
+    segmenter: Segmenter | None = None  # finds lesions that no mask is given for; None: image processing does
+    seed: int = 0
 
 
 def explain_run(
     run: Path,
     table: ImageTable,
     pack: ImagePack,
-    split: Split,
+    split: Split | None,
     *,
+    options: ExplainOptions | None = None,
+    folder: Path | None = None,
     device: torch.device | None = None,
-    on_progress: Callable[[int], None] | None = None,
+    cache: Path | None = None,
+    bar: Bar | None = None,
 ) -> Explanation:
-    """Grad-CAM of every test image; writes `heatmaps.npy` (raw float32) and `explanation.json`.
+    """Explain every test image, measure the maps, and write the files; `explanation.json` comes last.
 
-    Raises: RunError: the run has no whole checkpoint.
+    Args:
+        split: the test part is explained; None: every image of the table.
+        folder: where to write; None: the run folder.
+        cache: where surveys are kept; None: `pack.default_cache()`.
+        bar: shows progress: a text and a total to a context that takes the number done.
+    Raises:
+        RunError: the run has no whole checkpoint, or a map is not finite.
+        ConfigError: an unknown method.
+        DataError: there is no image, a mask cannot be read or is of another size than its image, or the disk is full.
     """
+    options, folder, bar = options or ExplainOptions(), folder or run, bar or silent
+    others = {name: method_named(name) for name in options.methods if name != GRAD_CAM}
     checkpoint = run_checkpoint(run)
-    model = checkpoint.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    indices = split.indices(table, "test")
-    source = batches(pack, indices, checkpoint.preprocessing, batch_size=32, device=device)
-    maps, _ = explain_images(model, source, on_progress=on_progress)
-    ids = tuple(table.ids[index] for index in indices)
-    with whole_file(run / "heatmaps.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, maps, allow_pickle=False)
-    about = {
-        "method": "Grad-CAM (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74), before its ReLU",
-        "layer": checkpoint.model.cam_layer,
-        "meaning": "above 0 speaks for malignant, below 0 for benign",
-        "rows": maps.shape[1],
-        "columns": maps.shape[2],
-        "images": len(ids),
-        "empty_for_malignant": int((maps <= 0).all(axis=(1, 2)).sum()),
-        "empty_for_benign": int((maps >= 0).all(axis=(1, 2)).sum()),
-        "ids": ids,
-    }
-    write_json(run / "explanation.json", about)
-    return Explanation(ids=ids, maps=maps)
+    checkpoint.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    indices = np.arange(len(table)) if split is None else split.indices(table, "test")
+    if not len(indices):
+        raise DataError(f"{run} has no test image to explain; split the data with a test part, or give --data")
+    table, pack = table.subset(indices), pack.subset(indices)
+    title = checkpoint.experiment.model.name
+    with bar("surveying lesions", len(table)) as told:
+        survey = survey_images(table, pack, segmenter=options.segmenter, cache=cache, progress=told)
+    (folder / "explanation.json").unlink(missing_ok=True)  # it vouches for the other files
+    for name in (GRAD_CAM, *others):
+        with bar(f"{title}: {METHODS[name].title}", len(table)) as told:
+            _write_maps(maps_file(folder, name), name, checkpoint, pack, device, told)
+    maps = read_maps(folder, GRAD_CAM)
+    of_maps = Maps(title=model_entry(title).title, maps=maps, preprocessing=checkpoint.preprocessing)
+    _write_localisation(folder / "localisation.csv", of_maps, survey, table)
+    groups = np.array(groups_of(table), dtype=np.int64)
+    looks = compare_looks({title: of_maps}, survey, table.labels, groups=groups, seed=options.seed)
+    subject = Subject(
+        model=checkpoint.model,
+        preprocessing=checkpoint.preprocessing,
+        pack=pack,
+        labels=table.labels,
+        groups=groups,
+        sources=table.column("source"),
+        device=device,
+    )
+    about = (
+        _about(maps, checkpoint, run, options)
+        | {"survey": survey_key(table, pack, segmenter=options.segmenter), "look": looks.to_dict()}
+        | _trust(title, subject, survey, options, bar)
+        | {"ids": table.ids}
+    )
+    write_json(folder / "explanation.json", about)
+    return Explanation(ids=tuple(table.ids), maps=maps, about=about)
 
 
 def read_explanation(run: Path) -> Explanation:
-    """Read what `explain_run` wrote.
+    """Read what `explain_run` wrote; the maps stay in their file until they are asked for.
 
     Raises: DataError: a file is missing or damaged.
     """
     about = read_json(run / "explanation.json")
     if not isinstance(about, dict) or not {"ids", "rows", "columns"} <= set(about):
         raise DataError(f"{run}/explanation.json lacks ids, rows or columns; write it again with `lentigo explain`")
-    try:
-        maps = np.load(run / "heatmaps.npy", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{run / 'heatmaps.npy'} cannot be read ({error}); write it again with `lentigo explain`"
-        ) from error
-    if maps.shape != (len(about["ids"]), about["rows"], about["columns"]) or maps.dtype != np.float32:
+    maps = read_maps(run, GRAD_CAM)
+    if maps.shape != (len(about["ids"]), about["rows"], about["columns"]):
         raise DataError(
             f"{run / 'heatmaps.npy'} does not fit explanation.json; write both again with `lentigo explain`"
         )
-    return Explanation(ids=tuple(about["ids"]), maps=maps)
+    return Explanation(ids=tuple(about["ids"]), maps=maps, about=about)
+
+
+def maps_file(folder: Path, method: str) -> Path:
+    """Where the raw maps of a method lie."""
+    return folder / ("heatmaps.npy" if method == GRAD_CAM else f"heatmaps-{method.replace('_', '-')}.npy")
+
+
+def read_maps(folder: Path, method: str) -> Float32[np.ndarray, "image rows columns"]:
+    """The raw signed maps of a method, which stay in their file until they are asked for.
+
+    Raises: DataError: the file is missing, damaged, or holds something else.
+    """
+    path = maps_file(folder, method)
+    try:
+        maps: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); write it again with `lentigo explain`") from error
+    if maps.dtype != np.float32 or maps.ndim != 3:
+        raise DataError(
+            f"{path} holds {maps.dtype} of the shape {maps.shape}, not float32 maps (image, rows, columns); write it "
+            "again with `lentigo explain`"
+        )
+    return maps
+
+
+def _write_maps(
+    path: Path,
+    method: str,
+    checkpoint: Checkpoint,
+    pack: ImagePack,
+    device: torch.device | None,
+    told: Callable[[int], None],
+) -> None:
+    """Batch by batch into the file, so that memory does not grow with the number of images."""
+    source = batches(pack, range(len(pack)), checkpoint.preprocessing, batch_size=_BATCH, device=device)
+    try:
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            for piece in explain_images(checkpoint.model, source, method=method):
+                signed = np.ascontiguousarray(piece.signed())
+                if not file.tell():  # the size of a map is known now
+                    shape = (len(pack), *signed.shape[1:])
+                    about = {"descr": dtype_to_descr(signed.dtype), "fortran_order": False, "shape": shape}
+                    write_array_header_1_0(file, about)
+                file.write(signed.data)
+                told(len(signed))
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written ({error}); free space, or choose another place for the run"
+        ) from error
+
+
+def _about(
+    maps: Float32[np.ndarray, "image rows columns"], checkpoint: Checkpoint, run: Path, options: ExplainOptions
+) -> dict[str, Any]:
+    largest = np.array([float(np.abs(image).max()) for image in maps])
+    return {
+        "method": f"{METHODS[GRAD_CAM].title} ({METHODS[GRAD_CAM].source}), before its ReLU",
+        "other_methods": [name for name in options.methods if name != GRAD_CAM],
+        "layer": checkpoint.model.cam_layer,
+        "meaning": "above 0 speaks for malignant, below 0 for benign",
+        "rows": maps.shape[1],
+        "columns": maps.shape[2],
+        "images": len(maps),
+        # Full red in pictures of single images: what one image in twenty reaches.
+        "scale": float(np.quantile(largest, 0.95)),
+        "empty_for_malignant": int(sum(bool((image <= 0).all()) for image in maps)),
+        "empty_for_benign": int(sum(bool((image >= 0).all()) for image in maps)),
+        "checkpoint": network_of(run),
+        "segmenter": "" if options.segmenter is None else options.segmenter.key,
+    }
+
+
+def _trust(title: str, subject: Subject, survey: Survey, options: ExplainOptions, bar: Bar) -> dict[str, Any]:
+    with bar(f"{title}: replacing backgrounds and lesions", len(survey.ids)) as told:
+        found: dict[str, Any] = {"background": background(subject, survey, seed=options.seed, on_progress=told)}
+    if options.sample:
+        drawn = drawn_images(options.sample, len(survey.ids), seed=options.seed)
+        with bar(f"{title}: testing the maps on {len(drawn)} images", PARTS) as told:
+            found["faithfulness"] = faithfulness(subject, drawn, seed=options.seed, on_progress=told)
+    return found
+
+
+def _write_localisation(path: Path, of_maps: Maps, survey: Survey, table: ImageTable) -> None:
+    """A row an image: its mask's origin, whether the map could be measured, and each measure at its own cells."""
+    found = measure(of_maps, survey, table.labels)
+    header = ["image", "label", "mask", "confidence", "state", *MEASURES]
+    header += [f"{kind}_{name}" for name in ARTEFACTS for kind in ("on", "area_on")]
+    columns = [getattr(found, name) for name in MEASURES]
+    columns += [values[name] for name in ARTEFACTS for values in (found.on, found.area_on)]
+
+    def rows() -> Iterator[Sequence[Any]]:
+        for place, (row, state) in enumerate(zip(table.rows, survey.states, strict=True)):
+            numbers = [_cell(column[place]) for column in columns]
+            yield [row.id, row.label, state, f"{survey.confidences[place]:.4f}", found.state[place], *numbers]
+
+    write_csv(path, header, rows())
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"

@@ -21,35 +21,69 @@ from lentigo.errors import ConfigError, RunError
 from lentigo.files import whole_file
 from lentigo.imaging import Preprocessing
 from lentigo.models.contract import LesionClassifier
-from lentigo.models.registry import create_model
+from lentigo.models.lesion_unet import LesionUNet
+from lentigo.models.registry import Network, create_model
 
 VERSION = 1
 Tensors = dict[str, Shaped[Tensor, "..."]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class TrainedNetwork:
     """A trained network and what its user must know."""
 
-    model: LesionClassifier
+    model: Network
     experiment: Experiment
     preprocessing: Preprocessing
     pack_key: str  # the training data's fingerprint
 
 
-def run_checkpoint(run: Path) -> Checkpoint:
-    """The trained network of a run folder.
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(TrainedNetwork):
+    """A trained classifier."""
 
-    Raises: RunError: the folder is no run, its training has not ended, or the file is damaged.
+    model: LesionClassifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterCheckpoint(TrainedNetwork):
+    """A trained segmenter."""
+
+    model: LesionUNet
+
+
+def run_checkpoint(run: Path) -> Checkpoint:
+    """The trained classifier of a run folder.
+
+    Raises: RunError: the folder is no run, its training has not ended, the file is damaged, or it is a segmenter's.
     """
+    return load_checkpoint(_checkpoint_file(run))
+
+
+def run_segmenter(run: Path) -> SegmenterCheckpoint:
+    """The trained segmenter of a run folder, or of its `checkpoint.safetensors`.
+
+    Raises: RunError: as `run_checkpoint`, and where it is a classifier's.
+    """
+    path = run if run.is_file() else _checkpoint_file(run)
+    found = _load(path)
+    if not isinstance(found.model, LesionUNet):
+        raise RunError(
+            f"{path} is of {found.experiment.model.name}, which finds no lesion; give a run of lesion_unet, trained "
+            "with configs/lesion_unet.toml"
+        )
+    return SegmenterCheckpoint(**vars(found))
+
+
+def _checkpoint_file(run: Path) -> Path:
     if not (run / "experiment.toml").is_file():
         raise RunError(f"{run} is no run folder: it has no experiment.toml; give a folder that `lentigo train` wrote")
     if not (run / "checkpoint.safetensors").is_file():
         raise RunError(f"{run} has no checkpoint yet, its training has not ended; give its command again with --resume")
-    return load_checkpoint(run / "checkpoint.safetensors")
+    return run / "checkpoint.safetensors"
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: Path, checkpoint: TrainedNetwork) -> None:
     """Write a trained network, whole or not at all.
 
     Raises: RunError: the disk refuses.
@@ -63,10 +97,20 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a trained network, in evaluation mode, on the CPU.
+    """Read a trained classifier, in evaluation mode, on the CPU.
 
-    Raises: RunError: missing, damaged, of another version, or its weights do not fit its network.
+    Raises: RunError: missing, damaged, of another version, its weights do not fit its network, or that is a segmenter.
     """
+    found = _load(path)
+    if not isinstance(found.model, LesionClassifier):
+        raise RunError(
+            f"{path} is of {found.experiment.model.name}, which finds lesions and scores no image; give the run of a "
+            "classifier"
+        )
+    return Checkpoint(**vars(found))
+
+
+def _load(path: Path) -> TrainedNetwork:
     tensors, about = load_tensors(path)
     try:
         experiment = experiment_from(about["experiment"], str(path))
@@ -79,7 +123,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise RunError(f"{path} is of another lentigo: {error}; train again") from error
     load_weights(model, tensors, path)
     model.eval()
-    return Checkpoint(model=model, experiment=experiment, preprocessing=preprocessing, pack_key=pack_key)
+    return TrainedNetwork(model=model, experiment=experiment, preprocessing=preprocessing, pack_key=pack_key)
 
 
 def save_tensors(path: Path, tensors: Tensors, about: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ class TrainingData:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRow:
-    """One line of history.csv."""
+    """One line of a classifier's history.csv."""
 
     epoch: int  # 1 = first
     steps: int  # since the start of the training
@@ -44,6 +44,40 @@ class EpochRow:
     validation_auc: float
     seconds: float  # training and validation of this epoch
     images_per_s: float  # training alone
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """What was reached on the validation images, by its name for people."""
+        return {"accuracy": self.validation_accuracy, "AUC": self.validation_auc}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterEpochRow:
+    """One line of a segmenter's history.csv; see `EpochRow`."""
+
+    epoch: int
+    steps: int
+    train_loss: float
+    validation_loss: float
+    validation_jaccard: float  # mean over the images, at the size of the network's input
+    seconds: float
+    images_per_s: float
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """As `EpochRow.scores`."""
+        return {"Jaccard": self.validation_jaccard}
+
+
+AnyEpochRow = EpochRow | SegmenterEpochRow
+
+
+def epoch_row(content: dict[str, Any]) -> AnyEpochRow:
+    """The row with these fields.
+
+    Raises: TypeError: they are neither a classifier's nor a segmenter's.
+    """
+    return SegmenterEpochRow(**content) if "validation_jaccard" in content else EpochRow(**content)
 
 
 def claim_run(run: Path, experiment: Experiment, data: TrainingData, *, resume: bool) -> None:
@@ -99,12 +133,12 @@ def run_about(run: Path) -> dict[str, Any]:
     return about
 
 
-def write_history(run: Path, history: Sequence[EpochRow]) -> None:
-    """Write `history.csv`.
+def write_history(run: Path, history: Sequence[AnyEpochRow], kind: type[AnyEpochRow] = EpochRow) -> None:
+    """Write `history.csv`; `kind` names the columns.
 
     Raises: DataError: the disk refuses.
     """
-    names = [item.name for item in fields(EpochRow)]
+    names = [item.name for item in fields(kind)]
     write_csv(run / "history.csv", names, [[getattr(row, name) for name in names] for row in history])
 
 

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from lentigo.config import Experiment, experiment_from
 from lentigo.errors import RunError
 from lentigo.learn.checkpoint import Tensors, load_tensors, load_weights, save_tensors
-from lentigo.learn.run import EpochRow
+from lentigo.learn.run import AnyEpochRow, epoch_row
 
 
 @dataclass
@@ -27,7 +27,7 @@ class TrainingState:
     loss_sum: float = 0.0  # over the images of this epoch so far
     train_s: float = 0.0  # spent on the steps of this epoch so far
     total_s: float = 0.0  # since the start, with validation and saving, over all resumptions
-    history: list[EpochRow] = field(default_factory=list)
+    history: list[AnyEpochRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def load_training(path: Path, *, experiment: Experiment, pack_key: str) -> Saved
             raise RunError(
                 f"{path} belongs to another experiment or data set; resume with the ones it was started with"
             )
-        history = [EpochRow(**row) for row in place["history"]]
+        history = [epoch_row(row) for row in place["history"]]
         state = TrainingState(**{**place, "history": history})
     except (KeyError, TypeError) as error:
         raise RunError(f"{path} holds no state of a training ({error}); restore it or train again") from error

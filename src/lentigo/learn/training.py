@@ -21,17 +21,15 @@ import torch
 from jaxtyping import Float32
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lentigo.config import Experiment
-from lentigo.data.batches import Augmentation, batches
-from lentigo.errors import ConfigError, RunError, StoppedError, UndefinedMetricError
-from lentigo.evidence.metrics import confusion, log_loss, roc_auc_score
-from lentigo.learn.checkpoint import Checkpoint, save_checkpoint, without_download
+from lentigo.data.batches import Augmentation
+from lentigo.errors import ConfigError, RunError, StoppedError
+from lentigo.learn.checkpoint import TrainedNetwork, save_checkpoint, without_download
 from lentigo.learn.device import choose_device, device_name
-from lentigo.learn.prediction import predict_logits
-from lentigo.learn.run import EpochRow, TrainingData, claim_run, read_run, write_about, write_history
+from lentigo.learn.run import AnyEpochRow, TrainingData, claim_run, read_run, write_about, write_history
 from lentigo.learn.state import TrainingState, load_training, save_training
+from lentigo.learn.tasks import check_targets, task_of
 from lentigo.models.contract import seeded_torch, trainable_parameters
 from lentigo.models.registry import create_model, model_entry, resolve_preprocessing
 
@@ -53,7 +51,7 @@ class TrainProgress:
     loss: float  # mean over the epoch so far
     images_per_s: float
     remaining_s: float
-    history: tuple[EpochRow, ...]
+    history: tuple[AnyEpochRow, ...]
 
 
 def train(
@@ -73,11 +71,13 @@ def train(
         ConfigError: the model or the device asked for does not exist.
         RunError: the folder holds another training or a damaged one, or the loss is no longer finite.
         RunError, DataError: a file cannot be written.
+        DataError: a segmenter is to be trained, and the images have no masks, or one that cannot be used.
         TrainingInterruptedError: Ctrl-C or SIGTERM; the state is saved.
     """
     checkpoint = run / "checkpoint.safetensors"
     preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
     fabric = _fabric(choose_device(experiment.train.device), experiment)
+    check_targets(experiment, data)
     if fabric.is_global_zero:  # only the first process writes
         claim_run(run, experiment, data, resume=resume)
     if experiment.train.devices > 1:  # after the claim: a folder that is refused starts no process
@@ -93,7 +93,7 @@ def train(
         training.write_about()
         save_checkpoint(
             checkpoint,
-            Checkpoint(
+            TrainedNetwork(
                 model=training.model, experiment=experiment, preprocessing=preprocessing, pack_key=data.pack.key
             ),
         )
@@ -116,8 +116,8 @@ class _Training:
         self.on_progress = on_progress if fabric.is_global_zero else None
         self.config = experiment.train
         self.preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
-        self.indices = data.split.indices(data.table, "train")
-        self.labels = data.table.labels
+        self.task = task_of(experiment, data, self.preprocessing)
+        self.indices = self.task.indices
         self.steps = -(-len(self.indices) // self.config.batch_size)  # of an epoch
         self.piece = self.config.micro_batch_size or model_entry(experiment.model.name).micro_batch_size
         self.stop = threading.Event()
@@ -140,11 +140,12 @@ class _Training:
             self.model.parameters(), lr=self.config.learning_rate, betas=self.config.betas, fused=True
         )
         self.wrapped, self.optimizer = self.fabric.setup(self.model, adam)
+        self.adam = adam  # its own groups of parameters, which the wrapped one loses sight of when a state is restored
         if saved is not None:
             saved.restore_optimizer(adam, self.model)
             self.fabric.strategy.precision.load_state_dict(saved.scaler)
-            if self.fabric.is_global_zero:
-                write_history(self.run, self.state.history)  # a kill may have come between the state and the history
+            if self.fabric.is_global_zero:  # a kill may have come between the state and the history
+                write_history(self.run, self.state.history, self.task.row)
 
     def to_the_end(self) -> None:
         """Train all epochs, or until the time limit."""
@@ -167,6 +168,7 @@ class _Training:
             "seconds": state.total_s,
             "device": device_name(self.fabric.device),
             "threads": torch.get_num_threads(),
+            **self.task.about(),
         }
         write_about(self.run, self.data, result)
 
@@ -178,17 +180,17 @@ class _Training:
         augmentation = Augmentation(config=self.experiment.augment, seed=self.experiment.seed, epoch=state.epoch)
         # Each process takes every n-th image of every batch: all images, none twice, the same batches as one process.
         shares = [order[start : start + size][self.rank :: self.processes] for start in range(0, len(order), size)]
-        source = batches(
-            self.data.pack, np.concatenate(shares), self.preprocessing, batch_size=len(shares[0]),
-            augmentation=augmentation, device=self.fabric.device, skip=state.step,
+        source = self.task.batches(
+            np.concatenate(shares), batch_size=len(shares[0]), augmentation=augmentation, device=self.fabric.device,
+            skip=state.step,
         )  # fmt: skip
+        none = torch.empty(0, 3, 1, 1, device=self.fabric.device)
         self.wrapped.train()
         for share in shares[state.step :]:
             count = min(size, len(order) - state.step * size)
             # The last batch may be too small for every process to have a share.
-            images = next(source) if len(share) else torch.empty(0, 3, 1, 1, device=self.fabric.device)
-            labels = torch.from_numpy(self.labels[share]).to(images.device, torch.float32)
-            loss = self._step(images, labels, count=count)
+            images, targets = next(source) if len(share) else (none, none[:, 0])
+            loss = self._step(images, targets, count=count)
             state.step += 1
             state.loss_sum += loss * count
             state.train_s += self._lap()
@@ -202,7 +204,7 @@ class _Training:
                 return
 
     def _step(
-        self, images: Float32[Tensor, "image 3 height width"], labels: Float32[Tensor, " image"], *, count: int
+        self, images: Float32[Tensor, "image 3 height width"], targets: Float32[Tensor, "image ..."], *, count: int
     ) -> float:
         """One step of the optimizer on this process's share of `count` images; their mean loss, before the step."""
         self.optimizer.zero_grad(set_to_none=True)
@@ -211,16 +213,22 @@ class _Training:
         key = (self.experiment.seed, self.state.epoch, self.state.step, 0xD809)
         with seeded_torch(*key, *([self.rank] if self.rank else [])), self._apart():
             for start in range(0, len(images), piece):
-                logits = self.wrapped(images[start : start + piece])
-                summed = binary_cross_entropy_with_logits(logits, labels[start : start + piece], reduction="sum")
-                loss = summed / count
+                outputs = self.wrapped(images[start : start + piece])
+                loss = self.task.summed_loss(outputs, targets[start : start + piece]) / count
                 self.fabric.backward(loss)
                 total += loss.detach()
         value = float(self._sum_over_processes(total))
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value} in epoch {self.state.epoch + 1}, step {self.state.step + 1}")
+        self._schedule()
         self.optimizer.step()
         return value
+
+    def _schedule(self) -> None:
+        if self.config.schedule == "cosine":
+            done = (self.state.epoch + self.state.step / self.steps) / self.config.epochs
+            for group in self.adam.param_groups:
+                group["lr"] = self.config.learning_rate * (1 + math.cos(math.pi * done)) / 2
 
     def _apart(self) -> contextlib.AbstractContextManager[None]:
         """Gradients are added up once a step, after all pieces, and by `_sum_over_processes`: shares differ in size."""
@@ -256,37 +264,26 @@ class _Training:
         self.fabric.barrier()
         if self.fabric.is_global_zero:
             self._save()
-            write_history(self.run, state.history)
+            write_history(self.run, state.history, self.task.row)
         self._report()
         if self._any(self.stop.is_set()):
             self._stop()
 
     def _validate(self) -> None:
         state = self.state
-        validation = self.data.split.indices(self.data.table, "validation")
-        labels, logits = self.labels[validation], self._logits(validation)
-        row = EpochRow(
+        # The bare network, not the wrapped one: as it will be evaluated, in float32 whatever the training's precision.
+        scores = self.task.validate(self.model, on_progress=lambda _: self._stop_in_validation())
+        if scores is None:
+            raise self._diverged(f"the logits of the validation images are not finite after epoch {state.epoch + 1}")
+        row = self.task.row(
             epoch=state.epoch + 1,
             steps=(state.epoch + 1) * self.steps,
             train_loss=state.loss_sum / len(self.indices),
-            validation_loss=log_loss(labels, logits),
-            validation_accuracy=confusion(labels, logits).accuracy,
-            validation_auc=_auc_or_nan(labels, logits),
             seconds=state.train_s + self._lap(),
             images_per_s=len(self.indices) / state.train_s,
+            **scores,
         )
         state.history.append(row)
-
-    def _logits(self, indices: np.ndarray) -> Float32[np.ndarray, " image"]:
-        # The bare network, not the wrapped one: as it will be evaluated, in float32 whatever the training's precision.
-        logits = predict_logits(
-            self.model, self.data.pack, indices, self.preprocessing, on_progress=lambda _: self._stop_in_validation()
-        )
-        if not np.isfinite(logits).all():
-            raise self._diverged(
-                f"the logits of the validation images are not finite after epoch {self.state.epoch + 1}"
-            )
-        return logits
 
     def _diverged(self, what: str) -> RunError:
         return RunError(
@@ -381,10 +378,3 @@ def _fabric(device: torch.device, experiment: Experiment) -> Fabric:
     if devices == 1:
         return Fabric(accelerator=device.type, devices=1, precision=precision)
     return Fabric(accelerator=device.type, devices=devices, strategy="ddp", precision=precision)
-
-
-def _auc_or_nan(labels: np.ndarray, logits: np.ndarray) -> float:
-    try:
-        return roc_auc_score(labels, logits)
-    except UndefinedMetricError:
-        return math.nan

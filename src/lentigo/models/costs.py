@@ -8,10 +8,10 @@ from torch.func import functional_call
 
 from lentigo.errors import ConfigError
 from lentigo.imaging import Preprocessing
-from lentigo.models.contract import LesionClassifier, evaluating
+from lentigo.models.contract import evaluating
 
 
-def multiply_adds(model: LesionClassifier, preprocessing: Preprocessing) -> int:
+def multiply_adds(model: nn.Module, preprocessing: Preprocessing) -> int:
     """Multiply-adds of the convolutions and linear layers for one image; biases, activations and pooling are left out.
 
     One image of shapes without values goes through, so that nothing is computed; the model is left as it was.

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from lentigo.config import ModelConfig, PreprocessingConfig
 from lentigo.errors import ConfigError
 from lentigo.imaging import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from lentigo.models.contract import LesionClassifier, seeded_torch
+from lentigo.models.lesion_unet import LesionUNet, build_lesion_unet
 from lentigo.models.tiny_vgg import build_tiny_vgg
 from lentigo.models.torchvision_models import build_alexnet, build_resnet, build_vgg11
 
+Network = LesionClassifier | LesionUNet
 Options = Mapping[str, int | float]
 IMAGENET = Preprocessing(resize_px=256, crop_px=224, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
@@ -28,7 +31,8 @@ class ModelEntry:
     """A registered network: what `lentigo models` shows, and how it is built."""
 
     title: str
-    build: Callable[[Options, str, int], LesionClassifier]  # options, weights, height and width of the input
+    build: Callable[[Options, str, int], Network]  # options, weights, height and width of the input
+    task: Literal["classification", "segmentation"] = "classification"  # one logit an image, or one a pixel
     preprocessing: Preprocessing = IMAGENET
     options: dict[str, Option] = field(default_factory=dict)
     min_input_px: int = 8
@@ -76,16 +80,38 @@ MODELS: dict[str, ModelEntry] = {
         min_input_px=_RESNET_MIN_PX,
     ),
 }
+SEGMENTERS: dict[str, ModelEntry] = {  # apart, since they find the lesion and score no image
+    "lesion_unet": ModelEntry(
+        title="Lesion U-Net",
+        build=lambda o, _, px: build_lesion_unet(width=int(o["width"]), stages=int(o["stages"]), input_px=px),
+        task="segmentation",
+        preprocessing=Preprocessing(resize_px=128, crop_px=None, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        options={"width": Option(default=16, low=2, high=128), "stages": Option(default=5, low=2, high=7)},
+        published_weights=False,
+    ),
+}
 
 
 def model_entry(name: str) -> ModelEntry:
-    """The registered network of that name.
+    """The registered network of that name, a classifier or a segmenter.
 
     Raises: ConfigError: there is none; the known names are listed.
     """
-    if name not in MODELS:
-        raise ConfigError(f"model.name is {name!r}; registered are {', '.join(MODELS)}")
-    return MODELS[name]
+    entries = MODELS | SEGMENTERS
+    if name not in entries:
+        raise ConfigError(f"model.name is {name!r}; registered are {', '.join(entries)}")
+    return entries[name]
+
+
+def classifier_entry(name: str) -> ModelEntry:
+    """The registered classifier of that name.
+
+    Raises: ConfigError: there is none, or it is a segmenter.
+    """
+    entry = model_entry(name)
+    if entry.task != "classification":
+        raise ConfigError(f"{name} finds lesions and scores no image; use a classifier: {', '.join(MODELS)}")
+    return entry
 
 
 def resolve_preprocessing(model: ModelConfig, override: PreprocessingConfig) -> Preprocessing:
@@ -103,6 +129,11 @@ def resolve_preprocessing(model: ModelConfig, override: PreprocessingConfig) -> 
             f"{model.name} needs images of at least {entry.min_input_px} px, preprocessing gives {settings.output_px}; "
             "raise preprocessing.resize_px or crop_px"
         )
+    if entry.task == "segmentation" and settings.crop_px is not None:
+        raise ConfigError(
+            f"preprocessing.crop_px is {settings.crop_px}, but {model.name} looks at the whole image; leave it out and "
+            "set resize_px"
+        )
     if model.options.get("image_px", settings.output_px) != settings.output_px:
         raise ConfigError(
             f"model.options.image_px is {model.options['image_px']} but [preprocessing] gives {settings.output_px} px; "
@@ -111,7 +142,7 @@ def resolve_preprocessing(model: ModelConfig, override: PreprocessingConfig) -> 
     return settings
 
 
-def create_model(model: ModelConfig, preprocessing: Preprocessing, *, seed: int) -> LesionClassifier:
+def create_model(model: ModelConfig, preprocessing: Preprocessing, *, seed: int) -> Network:
     """Build a network with initial weights that derive from `seed` alone, or with published ones.
 
     Raises: ConfigError: unknown name or option, value out of range, no published weights.

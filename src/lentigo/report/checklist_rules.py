@@ -328,8 +328,10 @@ def robustness(facts: Facts) -> Answer:
 def explanations(facts: Facts) -> Answer:
     if not facts.heat_maps:
         return absent("lentigo explain RUN") if facts.network_known else makers("whether decisions are explained")
-    left = "measuring the maps against the lesion masks" if facts.masks else "lesion masks to measure the maps against"
-    return partly(("gallery",), "method of the heat maps, and maps of images chosen at random", left)
+    sections, done = ("look", "gallery"), "method of the heat maps, their place on all test images, and tests of it"
+    if facts.masks:
+        return answered(sections, done)
+    return partly(sections, done, "lesions drawn by experts, in place of those found automatically")
 
 
 def internal_test(facts: Facts) -> Answer:

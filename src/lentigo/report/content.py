@@ -12,8 +12,9 @@ from lentigo.evidence.intervals import Interval
 from lentigo.report.card import Card
 from lentigo.report.checklist import Item
 from lentigo.report.evidence import Evidence
+from lentigo.report.look import LookReport
 
-GALLERY_SECTIONS = ("malignant", "benign", "disagree", "all_wrong")
+GALLERY_SECTIONS = ("malignant", "benign", "all_right", "best", "worst", "disagree", "all_wrong")
 
 # Height and width are anonymous, since photographs of one report may differ in size.
 Photo: TypeAlias = UInt8[np.ndarray, "_ _ 3"]
@@ -110,6 +111,7 @@ class ReportContent:
     cells: Mapping[str, tuple[int, int]]  # model name -> rows and columns of its map
     notes: tuple[str, ...]  # warnings, shown at the top
     worth: Worth | None = None  # None: the data were not audited
+    look: LookReport | None = None  # None: nothing was measured on the maps
     evidence: Evidence | None = None  # of the same models and test images
     cards: tuple[Card, ...] = ()
     checklist: tuple[Item, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from lentigo.config import AugmentConfig
 from lentigo.data.augment import apply_augmentation, draw_augmentation
@@ -78,21 +78,34 @@ def paper_scores_for(table: ImageTable) -> dict[str, dict[str, float]] | None:
 
 
 def choose_gallery(
-    labels: np.ndarray, logits: Float32[np.ndarray, "model image"], *, seed: int, per_section: int = 4
+    labels: np.ndarray,
+    logits: Float32[np.ndarray, "model image"],
+    *,
+    inside: Float64[np.ndarray, "model image"],
+    seed: int,
+    per_section: int = 4,
 ) -> dict[str, list[int]]:
     """Positions among the test images of what the gallery shows, by rule and never by hand.
 
-    malignant, benign: drawn at random from the class, whatever the models say. Then, of the others, disagree: models
-    decide differently at probability 0.5, widest range of probabilities first; all_wrong: every model decides wrongly,
-    surest first. An image is shown once.
+    malignant, benign: drawn at random from the class, whatever the models say; all_right, the paper's kind: malignant
+    ones that every model calls so, at random. Then, of the others, best and worst: by the models' mean share of
+    evidence inside the lesion; disagree: models decide differently at probability 0.5, widest range of probabilities
+    first; all_wrong: every model decides wrongly, surest first. An image is shown once.
+
+    Args:
+        inside: share of each model's evidence inside the lesion; NaN where it was not measured.
     """
     rng = np.random.default_rng(np.random.SeedSequence((seed, 0x6A11)))
     probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
     decisions = logits >= 0
     wrong = decisions != (labels == 1)
+    known, mean_inside = ~np.isnan(inside).any(axis=0), inside.mean(axis=0)
     ranked = {
         "malignant": [int(i) for i in rng.permutation(np.flatnonzero(labels == 1))],
         "benign": [int(i) for i in rng.permutation(np.flatnonzero(labels == 0))],
+        "all_right": [int(i) for i in rng.permutation(np.flatnonzero((labels == 1) & ~wrong.any(axis=0)))],
+        "best": _ranked(mean_inside, known),
+        "worst": _ranked(-mean_inside, known),
         "disagree": _ranked(np.ptp(probabilities, axis=0), decisions.any(axis=0) & ~decisions.all(axis=0)),
         "all_wrong": _ranked(np.abs(probabilities - labels).min(axis=0), wrong.all(axis=0)),
     }

@@ -13,6 +13,7 @@ from lentigo.files import write_text
 from lentigo.report import figures, texts, words
 from lentigo.report.content import GALLERY_SECTIONS, GalleryImage, ModelResult, ReportContent
 from lentigo.report.evidence_view import evidence_view
+from lentigo.report.look_view import look_view
 from lentigo.report.pieces import PHOTO_PX, page_environment, photograph
 
 SECTIONS = (
@@ -30,6 +31,7 @@ SECTIONS = (
     ("confusion", "Right and wrong"),
     ("examples", "Training images"),
     ("augmentations", "Augmentation"),
+    ("look", "Where the networks look"),
     ("gallery", "Heat maps"),
     ("disagreements", "Disagreements"),
     ("costs", "Costs"),
@@ -68,7 +70,8 @@ def render_report(content: ReportContent) -> str:
         .get_template("template.html")
         .render(
             content=content,
-            sections=[item for item in SECTIONS if content.evidence is not None or item[0] not in EVIDENCE_SECTIONS],
+            sections=_sections(content),
+            look=None if content.look is None else look_view(content.look),
             view=None
             if content.evidence is None
             else evidence_view(content.evidence, content.cards, content.checklist),
@@ -84,6 +87,14 @@ def render_report(content: ReportContent) -> str:
             only_row_right=words.only_row_right(content),
         )
     )
+
+
+def _sections(content: ReportContent) -> list[tuple[str, str]]:
+    left_out = {
+        *(() if content.evidence is not None else EVIDENCE_SECTIONS),
+        *(() if content.look is not None else ("look",)),
+    }
+    return [item for item in SECTIONS if item[0] not in left_out]
 
 
 def score_rows(content: ReportContent) -> list[list[ScoreCell]]:

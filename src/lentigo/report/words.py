@@ -69,8 +69,8 @@ def limits(content: ReportContent) -> list[tuple[str, str]]:
         ("The threshold", _threshold(content.evidence)),
         (
             "The heat maps",
-            "A map is as coarse as its cells, and its smooth edges are interpolation. Whether the colour lies on the "
-            "lesion is judged by eye here; a plausible map does not prove a decision right.",
+            "A map is as coarse as its cells, and its smooth edges are interpolation. A map on the lesion does not "
+            "prove a decision right: what a network makes of the lesion, no map shows.",
         ),
     ]
     if content.drawn:

@@ -1,0 +1,141 @@
+"""The command that says where a network looks: explain."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lentigo.cli.options import (
+    NOTICE,
+    CacheOpt,
+    DeviceOpt,
+    DrawSeedOpt,
+    OtherDataOpt,
+    PositiveOpt,
+    RunArg,
+    SegmenterOpt,
+    data_of_run,
+)
+from lentigo.errors import ConfigError
+from lentigo.terminal import Display, say
+
+if TYPE_CHECKING:
+    import torch
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Examples:\n\nlentigo explain runs/alexnet\n\n"
+    "lentigo explain runs/alexnet --method hires_cam --method occlusion\n\n"
+    "lentigo explain runs/alexnet --data data/other-archive --segmenter runs/segmenter\n\n"
+    "lentigo explain runs/alexnet mole.jpg other.png --out overlays"
+)
+def explain(
+    run: RunArg,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[IMAGE]...", help="Image files to draw maps over; left out: the test images."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the pictures of IMAGE files.")] = Path("overlays"),
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="grad_cam (default), grad_cam_plus_plus, hires_cam, layer_cam, score_cam, ablation_cam or occlusion; "
+            "repeatable, but one for IMAGE files."
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Layer to explain, of IMAGE files; default the network's last map.")
+    ] = None,
+    npy: Annotated[bool, typer.Option("--npy", help="Keep the raw maps of IMAGE files too.")] = False,
+    data: OtherDataOpt = None,
+    segmenter: SegmenterOpt = None,
+    sample: Annotated[
+        int | None, typer.Option(min=0, help="Test images on which the maps' truth is tested; default 32, 0 for none.")
+    ] = None,
+    seed: DrawSeedOpt = None,
+    device: DeviceOpt = None,
+    positive: PositiveOpt = None,
+    cache: CacheOpt = None,
+) -> None:
+    """Measure where a run looks, on every test image; or draw heat maps over anyone's IMAGE files."""
+    from lentigo.learn.device import choose_device
+
+    where = choose_device(device or "auto")
+    if images:
+        given = {"--data": data, "--segmenter": segmenter, "--sample": sample, "--positive": positive, "--seed": seed}
+        _refuse(given, "for measuring on many images; leave it out, or leave out the image files")
+        _draw(run, images, out, method or ["grad_cam"], layer=layer, npy=npy, device=where)
+        return
+    _refuse({"--layer": layer, "--npy": npy or None}, "for pictures of image files; name the files, or leave it out")
+    _measure(run, data, method or [], segmenter, sample, seed or 0, where, positive, cache)
+
+
+def _draw(
+    run: Path,
+    images: list[Path],
+    out: Path,
+    methods: list[str],
+    *,
+    layer: str | None,
+    npy: bool,
+    device: "torch.device",
+) -> None:
+    from lentigo.explain.pictures import explain_pictures
+
+    if len(methods) > 1:
+        raise ConfigError(f"--method is given {len(methods)} times; pictures of image files show one method, give one")
+    with Display().bar("explaining", len(images)) as advance:
+        rows = explain_pictures(
+            run, images, out, method=methods[0], layer=layer, keep_maps=npy, device=device, on_progress=advance
+        )
+    for row in rows:
+        notes = [f"nothing speaks for {name}" for name, empty in row.empty.items() if empty]
+        notes += ["the image is of one colour, so its map means nothing"] if row.one_colour else []
+        found = "; ".join([f"p(malignant) {row.probability:.3f}", *notes])
+        say(f"{row.image}: {found}: {out / row.picture}")
+    say(f"written to {out}\n{NOTICE}")
+
+
+def _measure(
+    run: Path,
+    data: Path | None,
+    methods: list[str],
+    segmenter: Path | None,
+    sample: int | None,
+    seed: int,
+    device: "torch.device",
+    positive: list[str] | None,
+    cache: Path | None,
+) -> None:
+    from lentigo.explain.stage import ExplainOptions, explain_run
+    from lentigo.explain.trust import SAMPLE
+    from lentigo.learn.elsewhere import evaluate_elsewhere
+    from lentigo.learn.segmentation import open_segmenter
+    from lentigo.report.look_words import explanation_lines
+
+    display, prepared = Display(), data_of_run(run, data, positive, cache)
+    options = ExplainOptions(
+        methods=tuple(methods),
+        sample=SAMPLE if sample is None else sample,
+        segmenter=None if segmenter is None else open_segmenter(segmenter),
+        seed=seed,
+    )
+    folder, table, pack, split = run, prepared.table, prepared.pack, prepared.split if prepared.own else None
+    if split is None:
+        there = evaluate_elsewhere(run, table, cache=cache, device=device, again=False, bar=display.bar)
+        folder, table, pack = there.folder, there.table, there.pack
+    found = explain_run(
+        run, table, pack, split, options=options, folder=folder, device=device, cache=cache, bar=display.bar
+    )
+    for line in explanation_lines(found.about):
+        say(line)
+    cells = "x".join(str(side) for side in found.maps.shape[1:])
+    say(f"{len(found.ids)} maps of {cells} cells: {folder / 'heatmaps.npy'}\n{NOTICE}")
+
+
+def _refuse(given: dict[str, Any], why: str) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{option} is {why}")

@@ -1,0 +1,249 @@
+"""Heat maps over anyone's images: image files and a run in, one picture a file out, and what the pictures show as JSON.
+
+A picture holds the photograph, what speaks for malignant, and what speaks for benign, under one scale that is printed
+on it. The scale is the run's own, taken from its test images, so that a faint map of one image looks faint.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from lentigo.data.batches import preprocess_batch
+from lentigo.data.inspection import BLANK_STD
+from lentigo.errors import ConfigError, DataError
+from lentigo.explain.methods import METHODS, Method, method_named
+from lentigo.explain.on_image import overlay, seen, to_image_size
+from lentigo.explain.stage import GRAD_CAM
+from lentigo.files import read_json, whole_file, write_json
+from lentigo.imaging import Preprocessing, read_image, squeeze
+from lentigo.learn.checkpoint import Checkpoint, run_checkpoint
+from lentigo.learn.evaluation import network_of
+from lentigo.models.registry import model_entry
+
+DECISIONS = ("malignant", "benign")
+PANEL_PX = 360  # the longer side of each of the three pictures on a sheet
+_GAP_PX, _LINE_PX = 12, 20
+_LEAST_PX = 230  # of a narrow picture's column, so that its title and the lines below have room
+_INK, _PAPER, _LIGHT = (27, 37, 45), (255, 255, 255), (88, 102, 112)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """One image file, explained."""
+
+    image: str
+    picture: str  # the file that shows it
+    logit: float  # higher = more malignant
+    probability: float  # of malignant, as the network gives it
+    strongest: dict[str, float]  # by decision, the map's largest value, in the method's unit; 0: the map is empty
+    empty: dict[str, bool]  # by decision, whether nothing in the image speaks for it
+    one_colour: bool  # there is nothing to see in the image, and no map of it means anything
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Mapped:
+    """An image's maps; of the photograph itself only what a sheet shows is kept."""
+
+    path: Path
+    photograph: UInt8[np.ndarray, "height width 3"]
+    one_colour: bool
+    values: Float32[np.ndarray, "2 rows columns"]  # positive, by DECISIONS
+    logit: float
+
+    @property
+    def probability(self) -> float:
+        return float((1 + np.tanh(self.logit / 2)) / 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawing:
+    """What all sheets have in common."""
+
+    checkpoint: Checkpoint
+    method: Method
+    scale: float  # drawn in full red
+    whose: str  # whose value that is
+
+    @property
+    def unit(self) -> str:
+        return "logits" if self.method.unit == "logit" else self.method.unit
+
+
+def explain_pictures(
+    run: Path,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    method: str = GRAD_CAM,
+    layer: str | None = None,
+    keep_maps: bool = False,
+    device: torch.device | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> tuple[Explained, ...]:
+    """Write `NAME.png` for every image, and `pictures.json`.
+
+    Args:
+        layer: whose output is explained; None: the network's own.
+        keep_maps: write the raw signed map too, as `NAME.npy`, float32 (rows, columns).
+        on_progress: called with the number of images done since the last call.
+    Raises:
+        ConfigError: an unknown method or layer, two images of one name, or a picture would overwrite an image.
+        ImageError: an image cannot be read.
+        RunError: the run has no whole checkpoint, or a map is not finite.
+        DataError: a file cannot be written.
+    """
+    found, checkpoint = method_named(method), run_checkpoint(run)
+    _check_names(images, out)
+    checkpoint.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    mapped = []
+    for path in images:
+        mapped.append(_map_of(checkpoint, found, path, layer, device))
+        if on_progress:
+            on_progress(1)
+    scale, whose = _scale(run, checkpoint, method, layer, mapped)
+    drawing = _Drawing(checkpoint=checkpoint, method=found, scale=scale, whose=whose)
+    for image in mapped:
+        picture = out / f"{image.path.stem}.png"
+        _write(picture, lambda file, image=image: _sheet(image, drawing).save(file, "PNG", optimize=True))
+        if keep_maps:
+            signed = image.values[0] - image.values[1]
+            _write(picture.with_suffix(".npy"), lambda file, signed=signed: np.save(file, signed, allow_pickle=False))
+    rows = tuple(_row(image) for image in mapped)
+    write_json(out / "pictures.json", _about(run, drawing, layer, rows))
+    return rows
+
+
+def _map_of(
+    checkpoint: Checkpoint, method: Method, path: Path, layer: str | None, device: torch.device | None
+) -> _Mapped:
+    """The positive maps of both decisions, and the logit; the image goes the way that training went."""
+    photograph = read_image(path)
+    packed = squeeze(photograph, checkpoint.experiment.data.image_px)
+    images = torch.from_numpy(packed)[None].to(device).permute(0, 3, 1, 2)
+    found = method.explain(checkpoint.model, preprocess_batch(images, checkpoint.preprocessing), layer=layer)
+    both = [found.positive(decision)[0].cpu().numpy() for decision in ("malignant", "benign")]
+    share = PANEL_PX / max(photograph.shape[:2])
+    size = max(1, round(photograph.shape[1] * share)), max(1, round(photograph.shape[0] * share))
+    return _Mapped(
+        path=path,
+        photograph=np.asarray(Image.fromarray(photograph).resize(size, Image.Resampling.LANCZOS)),
+        one_colour=bool((packed.std(axis=(0, 1)) < BLANK_STD).all()),
+        values=np.stack(both),
+        logit=float(found.logits[0]),
+    )
+
+
+def _scale(
+    run: Path, checkpoint: Checkpoint, method: str, layer: str | None, mapped: Sequence[_Mapped]
+) -> tuple[float, str]:
+    """What is drawn in full red, and whose value that is: the run's own where its maps are of these weights."""
+    if method == GRAD_CAM and layer in (None, checkpoint.model.cam_layer) and (run / "explanation.json").is_file():
+        about = read_json(run / "explanation.json")
+        scale = float(about.get("scale") or 0)
+        if scale > 0 and about.get("checkpoint") == network_of(run):
+            return scale, "what one test image of the run in twenty reaches"
+    return max(float(image.values.max()) for image in mapped), "the largest value of these images"
+
+
+def _sheet(image: _Mapped, drawing: _Drawing) -> Image.Image:
+    """Photograph and both overlays side by side, and under them what they are."""
+    (height, width), preprocessing = image.photograph.shape[:2], drawing.checkpoint.preprocessing
+    step = max(width, _LEAST_PX) + _GAP_PX
+    top = _GAP_PX + _LINE_PX
+    sheet = Image.new("RGB", (3 * step + _GAP_PX, top + height + 2 * _GAP_PX + 2 * _LINE_PX), _PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    titles = [f"p(malignant) {image.probability:.3f}", *map(_title, DECISIONS, image.values)]
+    for place, (picture, title) in enumerate(zip(_panels(image, drawing), titles, strict=True)):
+        left = _GAP_PX + place * step
+        draw.text((left, _GAP_PX - 3), title, fill=_INK, font=font)
+        sheet.paste(Image.fromarray(picture), (left, top))
+        if place and not seen(preprocessing, PANEL_PX).all():
+            draw.rectangle(_crop_on(preprocessing, left, top, width, height), outline=_PAPER)
+    for place, line in enumerate(_lines(image, drawing)):
+        at = (_GAP_PX, top + height + _GAP_PX + place * _LINE_PX)
+        draw.text(at, line, fill=_LIGHT if place else _INK, font=font)
+    return sheet
+
+
+def _panels(image: _Mapped, drawing: _Drawing) -> list[UInt8[np.ndarray, "height width 3"]]:
+    """The photograph, and it under what speaks for each decision."""
+    height, width = image.photograph.shape[:2]
+    heat = to_image_size(image.values, drawing.checkpoint.preprocessing, size_px=PANEL_PX)
+    # An image of another aspect was squeezed to a square for the network; its map is stretched back.
+    planes = [np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)) for plane in heat]
+    return [image.photograph, *(overlay(image.photograph, plane, maximum=drawing.scale) for plane in planes)]
+
+
+def _lines(image: _Mapped, drawing: _Drawing) -> tuple[str, str]:
+    title = model_entry(drawing.checkpoint.experiment.model.name).title
+    cells = " × ".join(str(side) for side in image.values.shape[1:])
+    return (
+        f"{title}, {drawing.method.title}, {cells} cells; full red at {drawing.scale:.3g} {drawing.unit}, no colour at 0",
+        "A heat map shows what moved this network, not what a lesion is. Research software, not a medical device.",
+    )
+
+
+def _title(decision: str, plane: Float32[np.ndarray, "rows columns"]) -> str:
+    return f"for {decision}" if plane.any() else f"for {decision}: nothing (map empty)"
+
+
+def _crop_on(preprocessing: Preprocessing, left: int, top: int, width: int, height: int) -> tuple[float, ...]:
+    """The corners of what the network sees, on a picture of that place and size."""
+    share = (preprocessing.crop_px or 1) / (preprocessing.resize_px or 1)
+    across, down = (side * (1 - share) / 2 for side in (width, height))
+    return left + across, top + down, left + width - across - 1, top + height - down - 1
+
+
+def _write(path: Path, save: Callable[[BinaryIO], None]) -> None:
+    try:
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            save(file)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error}); free space, or give another folder with --out") from error
+
+
+def _row(image: _Mapped) -> Explained:
+    return Explained(
+        image=str(image.path),
+        picture=f"{image.path.stem}.png",
+        logit=image.logit,
+        probability=image.probability,
+        strongest={name: float(plane.max()) for name, plane in zip(DECISIONS, image.values, strict=True)},
+        empty={name: not plane.any() for name, plane in zip(DECISIONS, image.values, strict=True)},
+        one_colour=image.one_colour,
+    )
+
+
+def _about(run: Path, drawing: _Drawing, layer: str | None, rows: Sequence[Explained]) -> dict[str, Any]:
+    checkpoint, method = drawing.checkpoint, drawing.method
+    return {
+        "run": run.name,
+        "model": checkpoint.experiment.model.name,
+        "method": f"{method.title} ({method.source})",
+        "layer": None if method is METHODS["occlusion"] else layer or checkpoint.model.cam_layer,
+        "full_red_at": drawing.scale,
+        "unit": drawing.unit,
+        "scale": drawing.whose,
+        "images": [asdict(row) for row in rows],
+    }
+
+
+def _check_names(images: Sequence[Path], out: Path) -> None:
+    if not images:
+        raise ConfigError("there is no image to explain; give one file or more")
+    twice = [name for name, count in Counter(path.stem for path in images).items() if count > 1]
+    if twice:
+        raise ConfigError(
+            f"{len(twice)} names are of more than one image, first {twice[0]}; explain them into different folders"
+        )
+    given = {path.resolve() for path in images}
+    for path in images:
+        if (out / f"{path.stem}.png").resolve() in given:
+            raise ConfigError(f"the picture of {path} would overwrite an image; give another folder with --out")
