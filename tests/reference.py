@@ -513,11 +513,13 @@ def mask_loss(logits: Sequence[Sequence[float]], lesion: Sequence[Sequence[bool]
     return entropy + 1 - (both + 1) / (either + 1)
 
 
-def expected_jaccard(probability: Sequence[Sequence[float]], threshold: float = 0.5) -> Fraction:
-    """Expected number of lesion pixels inside the mask, over the mask and the expected number outside it."""
-    shares = [Fraction(float(p)) for row in probability for p in row]
-    inside = [p for p in shares if p > threshold]
-    return sum(inside, Fraction(0)) / (len(inside) + sum((p for p in shares if p <= threshold), Fraction(0)))
+def expected_jaccard(mask: Sequence[Sequence[bool]], probability: Sequence[Sequence[float]]) -> Fraction:
+    """Expected number of lesion pixels inside the mask, over its pixels and the expected number outside it."""
+    pixels = [
+        (bool(m), Fraction(float(p))) for a, b in zip(mask, probability, strict=True) for m, p in zip(a, b, strict=True)
+    ]
+    hit = sum((p for inside, p in pixels if inside), Fraction(0))
+    return hit / sum((1 if inside else p for inside, p in pixels), Fraction(0))
 
 
 # ---------------------------------------------------------------- means over images

@@ -91,7 +91,7 @@ def without_ids(about: dict[str, Any]) -> dict[str, Any]:
         key: about[key] for key in ("method", "rows", "columns", "images", "empty_for_malignant", "empty_for_benign")
     }
     kept["background"] = about["background"]
-    kept["faithfulness"] = {key: value for key, value in about["faithfulness"].items() if key != "ids"}
+    kept["faithfulness"] = {key: value for key, value in about.get("faithfulness", {}).items() if key != "ids"}
     return kept
 
 

@@ -1,6 +1,7 @@
 """Where heat lies: by hand, by loops over pixels and pairs, beside scikit-learn, and by what must not change it."""
 
 from fractions import Fraction
+from random import Random
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_measures_by_hand() -> None:
 
 
 def test_thresholds_by_hand() -> None:
-    # 10 and 9 are of the lesion, 3 and 2 are not, 1 is below a fifth of 10: the best cut is above 3, the fixed one at 2.
+    # 10 and 9 are of the lesion, 3 and 2 are not, 1 is below a fifth of 10: best cut above 3, the fixed one is at 2.
     heat = np.zeros((1, 4, 4), np.float32)
     heat[0, 1, 1:3], heat[0, 0, :3] = (10, 9), (3, 2, 1)
     lesion = heat > 5
@@ -92,6 +93,15 @@ def test_thresholds_by_hand() -> None:
     # A lesion without heat: no threshold above 0 reaches it.
     found = values(localise(heat, heat == 0, EVERYWHERE))
     assert (found["best_iou"], found["inside"], found["pointing"]) == (0, 0, 0)
+
+
+def test_a_fifth_of_the_maximum_is_highlighted_in_any_unit() -> None:
+    heat = np.zeros((1, 4, 4), np.float32)
+    heat[0, 1, 1:3] = 65, 13  # a fifth; of 65/7 in float32, 13/7 is a little less than that
+    for unit in (1, 7, 9):
+        assert localise(heat / np.float32(unit), heat > 0, EVERYWHERE).fixed_iou[0] == 1
+    heat[0, 1, 2] = 12.99
+    assert localise(heat, heat > 0, EVERYWHERE).fixed_iou[0] == 0.5
 
 
 def test_pointing_shares_ties() -> None:
@@ -145,13 +155,41 @@ def test_pixel_auc_equals_scikit_learns(scale: float) -> None:
 @given(measurable(), st.floats(1e-20, 1e20))
 def test_scale_of_the_heat_does_not_matter(drawn: tuple[np.ndarray, np.ndarray, np.ndarray], factor: float) -> None:
     heat, lesions, region = drawn
-    heat = np.where(
-        heat * 5 == heat.max(axis=(1, 2), keepdims=True), 0, heat
-    )  # rounding decides at the fixed threshold
-    assume(all(image[region].any() for image in heat))
     plain, scaled = localise(heat, lesions, region), localise((heat * np.float32(factor)), lesions, region)
     for image in range(3):
         assert values(scaled, image) == pytest.approx(values(plain, image), rel=1e-6)
+
+
+@relaxed
+@given(measurable(), st.randoms(use_true_random=False))
+def test_place_of_a_pixel_does_not_matter(drawn: tuple[np.ndarray, np.ndarray, np.ndarray], random: Random) -> None:
+    """Mirrored, or with the region's pixels in any other order: each keeps its heat and its side of the lesion."""
+    heat, lesions, region = drawn
+    plain = localise(heat, lesions, region)
+    order = random.sample(range(int(region.sum())), int(region.sum()))
+    mixed = heat.copy(), lesions.copy()
+    for planes, of in zip(mixed, (heat, lesions), strict=True):
+        planes[:, region] = of[:, region][:, order]
+    for changed in (mixed, (heat[:, ::-1], lesions[:, ::-1]), (heat.swapaxes(1, 2), lesions.swapaxes(1, 2))):
+        found = localise(*changed, region)
+        for image in range(3):
+            assert values(found, image) == pytest.approx(values(plain, image), abs=1e-12)
+
+
+@relaxed
+@given(measurable())
+def test_measures_by_rank_know_the_order_alone(drawn: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    heat, lesions, region = drawn
+    found, squared, beside = (
+        localise(*of, region) for of in ((heat, lesions), (heat**2, lesions), (heat, lesions ^ region))
+    )
+    turned = localise(heat[:, region].max() + np.float32(1) - np.where(region, heat, 0), lesions, region)
+    for name in ("pointing", "best_iou", "pixel_auc"):
+        assert_array_equal(getattr(squared, name), getattr(found, name), err_msg=name)
+    assert_allclose(turned.pixel_auc, 1 - found.pixel_auc, atol=1e-12)
+    assert_allclose(beside.pixel_auc, 1 - found.pixel_auc, atol=1e-12)
+    assert_allclose(beside.inside, 1 - found.inside, atol=1e-12)
+    assert (found.fixed_iou <= found.best_iou + 1e-12).all()
 
 
 @relaxed
@@ -344,6 +382,26 @@ def test_averaging_equals_asking_every_pixel(cells: int) -> None:
         assert not picture[~window(9, 1)].any()
 
 
+def test_maps_at_common_cells_by_hand() -> None:
+    # Two common cells over 1/8 to 7/8 of the side: half of cell 0 and all of cell 1, and so on. Down, the cell of 2
+    # rises by (8 - 2) / 2, so the half of it that counts has 2 + 3/4: (11/8 + 8) / 1.5 / 1.5 = 25/6.
+    maps = np.zeros((1, 4, 4), np.float32)
+    maps[0, :2, 2] = [2, 8]
+    common = Preprocessing(resize_px=8, crop_px=6)
+    found = maps_at_common_cells(maps, WHOLE, common=common, cells=2, size_px=8)
+    # Cells of three pixels, 1 to 3 and 4 to 6, with their centres on pixels 2 and 5.
+    down, across = [0, 1, 1, 2 / 3, 1 / 3, 0, 0, 0], [0, 0, 0, 1 / 3, 2 / 3, 1, 1, 0]
+    assert_allclose(found[0], 25 / 6 * np.outer(down, across), atol=1e-6)
+
+
+def test_map_of_hardly_any_heat_is_not_empty() -> None:
+    maps = np.zeros((2, 7, 7), np.float32)
+    maps[1, 3, 3] = 1e-30
+    found = maps_at_common_cells(maps, WHOLE, common=ODD, cells=5, size_px=40)
+    assert not found[0].any()
+    assert found[1].max() > 0
+
+
 @pytest.mark.parametrize("preprocessing", [WHOLE, IMAGENET, ODD], ids=str)
 @pytest.mark.parametrize(("shape", "cells"), [((7, 7), 6), ((6, 6), 6), ((8, 5), 3), ((1, 2), 2), ((3, 3), 5)])
 def test_maps_at_common_cells_equal_the_definition(
@@ -371,6 +429,16 @@ def test_map_of_the_common_cells_stays_what_it_is() -> None:
     for settings_of in (WHOLE, IMAGENET, ODD):
         found = maps_at_common_cells(maps, settings_of, common=settings_of, cells=6, size_px=40)
         assert_array_equal(found, to_image_size(maps, settings_of, size_px=40))
+
+
+@pytest.mark.parametrize("common", [WHOLE, IMAGENET, ODD], ids=str)
+def test_no_heat_leaks_over_an_edge_that_is_shared(common: Preprocessing) -> None:
+    """By as little as rounding: cells without heat must tie with each other."""
+    for cells in range(2, 14):
+        coarse = np.eye(cells, dtype=np.float32)[None]
+        fine = coarse.repeat(cells, axis=1).repeat(cells, axis=2)
+        found = maps_at_common_cells(fine, common, common=common, cells=cells, size_px=50)
+        assert_array_equal(found > 0, to_image_size(coarse, common, size_px=50) > 0)
 
 
 @pytest.mark.parametrize("fine", [12, 18, 66])
@@ -428,7 +496,7 @@ def test_common_cells_refuse_what_has_no_meaning() -> None:
     ):
         with pytest.raises(ConfigError, match=r"cells is 0, not 1 or more; take localisation\.common_cells"):
             call()
-    with pytest.raises(DataError, match="a network sees .*crop_px=37.*, less than the common view"):
+    with pytest.raises(DataError, match=r"a network sees .*crop_px=37.*, less than the common view"):
         maps_at_common_cells(maps, ODD, common=WHOLE, cells=2, size_px=9)
     for call in (
         lambda: common_view([WHOLE, unknown]),

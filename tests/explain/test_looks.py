@@ -15,7 +15,7 @@ from lentigo.evidence.comparison import holm
 from lentigo.evidence.intervals import UNDEFINED, Interval
 from lentigo.evidence.means import MeanDifference, mean_difference, mean_interval
 from lentigo.explain import looks as looks_module
-from lentigo.explain.localisation import centre_gaussian, localise
+from lentigo.explain.localisation import at_common_cells, centre_gaussian, localise, uniform
 from lentigo.explain.looks import (
     BASELINES,
     MEASURES,
@@ -167,9 +167,8 @@ def test_pairs_by_hand() -> None:
     # Both images have one half more; of the four ways to turn two signs, two give a sum as far from 0.
     assert pair.differences["inside"] == MeanDifference(difference=Interval(0.5, 0.5, 0.5), p_value=0.5, n=2)
     assert pair.adjusted["inside"] == 0.5
-    centre = (
-        1 / (1 + math.exp(-1)) ** 2
-    )  # of exp(-1/8) and exp(-9/8) a side: sigma is one pixel, centres at 1/2 and 3/2
+    # Sigma is one pixel, and pixels lie 1/2 and 3/2 off the middle: exp(-1/8) of exp(-1/8) + exp(-9/8) along a side.
+    centre = 1 / (1 + math.exp(-1)) ** 2
     assert found.looks["centre"].common["inside"].value == pytest.approx(centre, abs=1e-6)
     first, second = found.against_centre
     assert (first.first, first.second, second.first, second.second) == ("one", "centre", "other", "centre")
@@ -193,6 +192,7 @@ def test_baselines_by_hand() -> None:
         {"pointing": 1, "best_iou": 1, "pixel_auc": 1}
     )
     assert centre.states == {"measured": 3}
+    assert uniform.own_centre == centre.own_centre == centre.own
 
 
 def test_artefacts_by_hand() -> None:
@@ -261,7 +261,11 @@ def test_means_are_of_the_images_that_all_networks_have_a_map_of() -> None:
     models, full = usual_networks(), usual_looks()
     maps = models["b"].maps.copy()
     maps[:10] *= -1  # speak for the other class
-    cut = compare_looks(models | {"b": Maps(title="", maps=maps, preprocessing=CROP)}, survey_of(LESIONS), LABELS)
+    hair = np.zeros_like(LESIONS)
+    hair[:, 3] = True
+    hair[:10, :12] = True
+    survey = survey_of(LESIONS, hair=hair)
+    cut = compare_looks(models | {"b": Maps(title="", maps=maps, preprocessing=CROP)}, survey, LABELS)
     assert (cut.images, cut.together) == (40, 30)
     assert cut.looks["b"].states == {"empty map": 10, "measured": 30}
     assert np.isnan(cut.inside["b"][:10]).all()
@@ -270,6 +274,14 @@ def test_means_are_of_the_images_that_all_networks_have_a_map_of() -> None:
         assert cut.looks[name].common["inside"] == mean_interval(full.inside[name][10:])
         assert cut.looks[name].own == full.looks[name].own
     assert cut.looks["centre"].common["inside"].value != full.looks["centre"].common["inside"].value
+    # The centre beside a network's own map is measured on the images of that map, and so is what lies on hair.
+    region = seen(CROP, SIZE_PX)
+    centre = localise(np.repeat(centre_gaussian(region)[None], 40, axis=0), LESIONS, region).inside
+    assert cut.looks["b"].own_centre["inside"] == mean_interval(centre[10:])
+    assert full.looks["b"].own_centre["inside"] == mean_interval(centre)
+    on, area = cut.looks["b"].artefacts["hair"]
+    assert astuple(area) == pytest.approx((1 / 18, 1 / 18, 1 / 18))  # of the ten images that show much of it, none
+    assert on.value > area.value
     assert {pair.differences["inside"].n for pair in (*cut.pairs, *cut.against_centre)} == {30}
 
 
@@ -319,14 +331,20 @@ def test_a_finer_map_of_the_same_content_wins_nothing(coarse: Preprocessing) -> 
 
 
 def test_common_measures_count_what_all_networks_see() -> None:
-    # What lies outside the crop of the other network is no evidence on either side.
+    # What lies outside the crop of the other networks is no evidence on either side, but it is the network's own.
     maps = cells_of(LESIONS, 12)
     maps[:, 0] = 5
-    models = usual_networks()
-    loud = models | {"a": Maps(title="", maps=for_truth(maps, LABELS), preprocessing=WHOLE)}
-    quiet, noisy = usual_looks(), compare_looks(loud, survey_of(LESIONS), LABELS)
-    assert noisy.looks["a"].common["inside"].value == pytest.approx(quiet.looks["a"].common["inside"].value, abs=1e-6)
+    maps[30:, 1:] = 0  # nothing else in ten images
+    frame = np.tile(~seen(CROP, SIZE_PX), (40, 1, 1))
+    loud = usual_networks() | {"a": Maps(title="", maps=for_truth(maps, LABELS), preprocessing=WHOLE)}
+    quiet, noisy = usual_looks(), compare_looks(loud, survey_of(LESIONS, frame=frame), LABELS)
+    assert noisy.looks["a"].states == {"measured": 40}
+    assert noisy.together == 30
+    assert_allclose(noisy.inside["a"], np.where(np.arange(40) < 30, quiet.inside["a"], np.nan), atol=1e-6)
     assert noisy.looks["a"].own["inside"].value < 0.5 * quiet.looks["a"].own["inside"].value
+    on, area = noisy.looks["a"].artefacts["frame"]
+    assert on.value > 0.5 > area.value == 1 - (18 / 24) ** 2
+    assert noisy.looks["b"].artefacts["frame"] == (UNDEFINED, UNDEFINED)  # which it does not see
 
 
 def test_own_measures_are_within_what_the_network_sees() -> None:
@@ -339,6 +357,16 @@ def test_own_measures_are_within_what_the_network_sees() -> None:
         for key in MEASURES:
             assert found.looks[name].own[key].value == pytest.approx(getattr(own, key).mean(), abs=1e-6)
             assert found.looks[name].own_centre[key].value == pytest.approx(getattr(own_centre, key).mean(), abs=1e-6)
+
+
+def test_baselines_are_averaged_to_the_common_cells_too() -> None:
+    found, region = usual_looks(), seen(CROP, SIZE_PX)
+    for name, heat in (("centre", centre_gaussian(region)), ("uniform", uniform(region))):
+        at_six = np.repeat(at_common_cells(heat[None], region, 6), 40, axis=0)
+        expected = localise(at_six, LESIONS, region)
+        for key in MEASURES:
+            assert found.looks[name].common[key].value == pytest.approx(getattr(expected, key).mean(), abs=1e-6)
+    assert found.looks["centre"].common["inside"].value < found.looks["centre"].own["inside"].value - 0.01
 
 
 # ---------------------------------------------------------------- properties
@@ -383,6 +411,11 @@ def test_images_of_one_lesion_count_once() -> None:
         for key in MEASURES:
             wanted = look.common[key]
             assert astuple(copies.looks[name].common[key]) == pytest.approx(astuple(wanted), abs=1e-12)
+    for pair, again in zip(found.pairs, copies.pairs, strict=True):
+        for key in MEASURES:
+            wanted = astuple(pair.differences[key].difference)
+            assert astuple(again.differences[key].difference) == pytest.approx(wanted, abs=1e-12)
+            assert again.differences[key].n == 2 * pair.differences[key].n
     width, too_small = (of.looks["a"].common["inside"] for of in (copies, blind))
     assert too_small.high - too_small.low == pytest.approx((width.high - width.low) / math.sqrt(2), rel=0.1)
 

@@ -222,6 +222,18 @@ def test_weights_of_score_cam_add_up_to_one() -> None:
     assert not found.signed().any()
 
 
+def test_a_channel_of_one_value_but_for_rounding_hides_all() -> None:
+    """It is not stretched to noise in [0, 1]."""
+    model, images = hand_net(), hand_images()[:1]
+    images[0, 2] = 0.7 + 1e-7 * torch.tensor([[0.0, 1], [1, 0]])
+    assert len(images[0, 2].unique()) == 2
+    found = score_cam(model, images)
+    # Through A1 / 2 hidden = 1/2 + 6 - 0.7 / 2 - 0.7; black leaves 0.
+    first = 1 / (1 + math.exp(-(6.5 - 1.5 * 0.7)))
+    expected = first * images[0, 0] + (1 - first) * 0.7
+    assert_allclose(found.malignant[0], expected, rtol=1e-5)
+
+
 def test_score_cam_enlarges_as_maps_are_drawn() -> None:
     """Aligned corners give another mask, and so another map."""
     model, images = bent_net(), random_images(2, 8)

@@ -27,7 +27,8 @@ from lentigo.learn.evaluation import evaluate_run
 from lentigo.learn.run import run_about
 from lentigo.learn.segmentation import (
     SegmenterScore,
-    expected_jaccard,
+    _expected_jaccard,
+    best_masks,
     lesion_probability,
     open_segmenter,
     score_segmenter,
@@ -307,25 +308,45 @@ def test_the_views_are_turned_back_before_they_are_averaged() -> None:
             torch.testing.assert_close(back, shares)
 
 
-def test_expected_jaccard_by_hand() -> None:
-    """Inside 0.9 + 0.6 of two pixels; outside 0.5 and 0.2 are expected to be lesion too."""
-    probability = np.array([[[0.9, 0.6], [0.5, 0.2]]], dtype=np.float32)
-    assert expected_jaccard(probability) == pytest.approx(1.5 / 2.7)
-    sure = np.array([[[1.0, 0.0], [0.0, 0.0]], [[0.4, 0.1], [0.1, 0.1]]], dtype=np.float32)
-    assert expected_jaccard(sure).tolist() == [1, 0]
+def test_best_masks_by_hand() -> None:
+    """0.9 alone expects 0.9 / 1.8, with 0.45 too 1.35 / 2.35, which is the most, and with 0.35 besides 1.7 / 3."""
+    probability = np.array([[[0.9, 0.45], [0.35, 0.0]]], dtype=np.float32)
+    masks, expected = best_masks(probability)
+    assert masks.tolist() == [[[True, True], [False, False]]]
+    assert expected == pytest.approx(1.35 / 2.35)
+
+
+def test_sure_masks_and_empty_ones() -> None:
+    probability = np.array([[[1.0, 0.0], [0.0, 0.0]], [[0.5, 0.1], [0.1, 0.1]]], dtype=np.float32)
+    masks, expected = best_masks(probability)
+    assert (masks.sum(axis=(1, 2)).tolist(), expected.tolist()) == ([1, 0], [1, 0])
+    none = best_masks(probability[:0])
+    assert (none[0].shape, none[1].shape) == ((0, 2, 2), (0,))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 9999), power=st.sampled_from([0.3, 1.0, 4.0]))
+def test_no_other_mask_expects_more(seed: int, power: float) -> None:
+    """Of all masks of 9 pixels."""
+    probability = (np.random.default_rng(seed).random((2, 3, 3)) ** power).astype(np.float32)
+    probability[:, 0, 0] = 0.75
+    masks, expected = best_masks(probability)
+    every = [np.reshape([bool(number >> bit & 1) for bit in range(9)], (3, 3)) for number in range(1, 512)]
+    for mask, share, found in zip(masks, probability, expected, strict=True):
+        assert found == pytest.approx(float(reference.expected_jaccard(mask, share)), rel=1e-6)
+        best = max(_expected_jaccard(np.array([one]), share[None])[0] for one in every)
+        assert found == pytest.approx(best, rel=1e-6)
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 999))
-def test_expected_jaccard_equals_its_definition_and_sharpening_raises_it(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    probability = rng.random((3, 5, 5)).astype(np.float32)
+def test_sharper_probabilities_are_surer(seed: int) -> None:
+    probability = np.random.default_rng(seed).random((3, 5, 5)).astype(np.float32)
     probability[:, 0, 0] = 0.75
-    found = expected_jaccard(probability)
-    assert found == pytest.approx([float(reference.expected_jaccard(one)) for one in probability], rel=1e-6)
-    sharper = np.where(probability > 0.5, (1 + probability) / 2, probability / 2).astype(np.float32)
-    assert (expected_jaccard(sharper) > found).all()
-    assert ((found > 0) & (found < 1)).all()
+    _, expected = best_masks(probability)
+    _, sharper = best_masks(np.where(probability > 0.5, (1 + probability) / 2, probability / 2).astype(np.float32))
+    assert (sharper > expected).all()
+    assert ((expected > 0) & (expected < 1)).all()
 
 
 # ---------------------------------------------------------------- scores
@@ -335,13 +356,14 @@ def test_summary_by_hand() -> None:
     score = SegmenterScore(
         ids=tuple("abcde"),
         jaccard=np.array([0.2, 0.4, 0.6, 0.8, 1.0]),
-        confidence=np.array([0.1, 0.3, 0.2, 0.5, 0.4]),
+        confidence=np.array([0.1, 0.8, 0.7, 1.0, 0.9]),
         left_out=("f",),
     )
     found = score.to_dict()
     assert (found["n_images"], found["n_left_out"], found["share_below_half"]) == (5, 1, 0.4)
     assert found["jaccard"] == pytest.approx(0.6)
     assert 0.2 < found["jaccard_low"] < 0.6 < found["jaccard_high"] < 1
+    assert (found["n_low_confidence"], found["jaccard_confident"]) == (1, pytest.approx(0.7))
     assert found["quantiles"]["0.5"] == pytest.approx(0.6)
     assert found["quantiles"]["0.05"] == pytest.approx(0.24)
     assert found["rank_correlation"] == pytest.approx(1 - 6 * 4 / (5 * 24))  # differences of rank 0, 1, 1, 1, 1

@@ -14,10 +14,15 @@ from lentigo.evidence.decisions import decide
 from lentigo.evidence.intervals import Interval
 from lentigo.evidence.metrics import scores
 from lentigo.evidence.stress import stress_scores
+from lentigo.explain.looks import Looks, Maps, compare_looks
+from lentigo.explain.survey import Survey
+from lentigo.imaging import Preprocessing
 from lentigo.report.card import CardFacts, model_card
 from lentigo.report.checklist import Facts, checklist
 from lentigo.report.content import GALLERY_SECTIONS, GalleryImage, ModelResult, ReportContent, Standing, Worth
 from lentigo.report.evidence import Evidence, ExternalSet, Scored, Stressed, evidence_of, repeats_of
+from lentigo.report.look import LookReport
+from lentigo.report.look_words import FILLS
 
 PAPER = {"tiny_vgg": {"accuracy": 0.879, "auc": 0.951}, "vgg11": {"auc": 0.966}}
 FIVE = ("tiny_vgg", "vgg11", "alexnet", "resnet18", "resnet101")
@@ -242,14 +247,120 @@ def card_facts(**changes: Any) -> CardFacts:
 
 
 def content_with_evidence(**changes: Any) -> ReportContent:
-    """A comparison of the classifiers of `evidence`, with everything that evidence brings."""
+    """A comparison of the classifiers of `evidence`, with everything that evidence brings, and where they look."""
     logits = logits_of(LABELS)
     settings: dict[str, Any] = {
         "labels": LABELS,
         "models": tuple(model(name, LABELS, len(GALLERY_SECTIONS), logits=logits[name]) for name in SHARPNESS),
         "worth": worth(),
+        "look": look_report(),
         "evidence": evidence(),
         "cards": tuple(model_card(card_facts(name=name), evidence()) for name in SHARPNESS),
         "checklist": checklist(facts()),
     }
     return content(tuple(SHARPNESS), **{**settings, **changes})
+
+
+# ---------------------------------------------------------------- where the networks look
+
+SEEN_PX = 24
+STATES = ("expert",) * 30 + ("automatic",) * 9 + ("low",) * 2 + ("empty",)  # of the 42 images
+
+
+def lesion_masks(n: int, seed: int = 0) -> np.ndarray:
+    """Discs beside the middle."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:SEEN_PX, :SEEN_PX]
+    y, x = rng.uniform(7, 16, size=(2, n, 1, 1))
+    lesions: np.ndarray = (rows - y) ** 2 + (columns - x) ** 2 <= rng.uniform(3, 5, size=(n, 1, 1)) ** 2
+    return lesions
+
+
+def survey(**changes: Any) -> Survey:
+    """Of expert masks, masks found, two of them with too little confidence, and an empty one; some have a frame."""
+    lesions = lesion_masks(len(STATES))
+    lesions[-1] = False
+    corners = np.zeros_like(lesions)
+    corners[::3, :4, :4] = True
+    settings: dict[str, Any] = {
+        "ids": tuple(f"IMG_{index}" for index in range(len(STATES))),
+        "lesions": lesions,
+        "origins": tuple("automatic" if state == "low" else state.replace("empty", "expert") for state in STATES),
+        "confidences": np.array([0.2 if state == "low" else 1.0 for state in STATES]),
+        "least_confidence": {"expert": 0.0, "automatic": 0.5, "segmenter": 0.0},
+        "artefacts": {"frame": corners, "hair": np.zeros_like(lesions), "ruler": np.zeros_like(lesions)},
+    }
+    return Survey(**{**settings, **changes})
+
+
+def looks_of(seen: Survey, names: tuple[str, ...] = tuple(SHARPNESS), seed: int = 0) -> Looks:
+    """The first network's map lies on the lesion, the second's everywhere, the others' at the border."""
+    n, whole = len(seen.ids), Preprocessing(resize_px=96, crop_px=None)
+    labels = (np.arange(n) % 2).astype(np.int64)
+    border = np.ones((n, 6, 6), np.float32)
+    border[:, 1:-1, 1:-1] = 0.1
+    grain = np.random.default_rng(seed).uniform(0.8, 1.2, size=(n, 12, 12)).astype(np.float32)
+    on = seen.lesions.reshape(n, 12, SEEN_PX // 12, 12, SEEN_PX // 12).mean(axis=(2, 4), dtype=np.float32)
+    shapes = [(on + np.float32(0.05)) * grain, grain, *[border] * len(names)]
+    turned = np.where(labels == 1, 1, -1).astype(np.float32)[:, None, None]
+    maps = {
+        name: Maps(title=name.title(), maps=shape * turned, preprocessing=whole)
+        for name, shape in zip(names, shapes, strict=False)
+    }
+    return compare_looks(maps, seen, labels, groups=np.arange(n) // 2, seed=seed)
+
+
+@cache
+def looks() -> Looks:
+    return looks_of(survey())
+
+
+def explanation(place: int) -> dict[str, Any]:
+    """What explanation.json says on background and faithfulness, read back: null stands where a number is undefined."""
+
+    def of(value: float) -> dict[str, float | None]:
+        return {"value": value, "low": value - 0.05, "high": value + 0.05}
+
+    none: dict[str, float | None] = dict.fromkeys(("value", "low", "high"))
+    fill = {
+        "mean_share": of(0.3 + place / 10), "flips_without_background": of(0.12), "flips_without_lesion": of(0.4),
+        "auc": of(0.9), "auc_without_background": of(0.85), "auc_without_lesion": of(0.52 + place / 10),
+        "n": 39, "undefined": 0,
+    }  # fmt: skip
+    falling = [0.9 - 0.05 * step for step in range(11)]
+
+    def curve(area: float, p_value: float) -> dict[str, Any]:
+        return {
+            "area": of(area), "random": of(0.7), "difference": of(area - 0.7), "p_value": p_value,
+            "curve": falling, "random_curve": falling[::-1],
+        }  # fmt: skip
+
+    curves = {kind: curve(area, p) for kind, area, p in (("deletion", 0.6, 0.01), ("insertion", 0.72, 0.4))}
+    layers = [
+        {"name": name, "images": 16, "undefined": undefined, "correlation": value, "absolute": of(0.5)}
+        for name, undefined, value in (("head.1", 0, of(0.2)), ("features.3", 16, none), ("features.0", 0, of(-0.7)))
+    ]
+    return {
+        "background": {"images": 39, "left_out": 3, "fills": dict.fromkeys(FILLS, fill), "within": {}},
+        "faithfulness": {
+            "method": "grad_cam", "images": 32, "ids": [], "seed": 0,
+            "curves": dict.fromkeys(("blur", "mean"), {**curves, "undefined": 0}),
+            "layers": layers, "stability": {"1": of(0.9), "3": of(0.7)},
+            "agreement": {"HiResCAM": of(0.8), "Occlusion": none},
+        },
+    }  # fmt: skip
+
+
+def look_report(**changes: Any) -> LookReport:
+    settings: dict[str, Any] = {
+        "looks": looks(),
+        "second": replace(looks(), ranking=looks().ranking[::-1]),
+        "runs": {name: explanation(place) for place, name in enumerate(SHARPNESS)},
+    }
+    return LookReport(**{**settings, **changes})
+
+
+def unmeasured(*names: str) -> LookReport:
+    """No lesion's place is known."""
+    unknown = survey(confidences=np.zeros(len(STATES)), origins=("automatic",) * len(STATES))
+    return LookReport(looks=looks_of(unknown, names), second=looks_of(unknown, names), runs={})

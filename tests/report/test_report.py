@@ -23,6 +23,7 @@ from tests.report.made_up import (
     evidence,
     model,
     picture,
+    unmeasured,
     without_gallery,
     worth,
 )
@@ -54,7 +55,9 @@ def pages() -> dict[str, str]:
         "one": render_report(without_gallery(content())),
         "three": render_report(content(FIVE[:3], paper_scores=PAPER, notes=("VGG11 was stopped after 20 minutes",))),
         "five": render_report(content(FIVE, drawn=True)),
-        "one class": render_report(content(labels=benign, models=(harmless,), heat_scale={"tiny_vgg": 0.0})),
+        "one class": render_report(
+            content(labels=benign, models=(harmless,), heat_scale={"tiny_vgg": 0.0}, look=unmeasured("tiny_vgg"))
+        ),
         "evidence": render_report(content_with_evidence()),
     }
 
@@ -65,8 +68,9 @@ KINDS = ["one", "three", "five", "one class", "evidence"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_page_is_whole_and_in_order(pages: dict[str, str], kind: str) -> None:
     whole = [name for name, _ in page.SECTIONS]
-    assert_whole(pages[kind], whole if kind == "evidence" else SECTIONS)
-    assert set(whole) - set(SECTIONS) == set(page.EVIDENCE_SECTIONS)
+    looked = [name for name in whole if name in {*SECTIONS, "look"}]
+    assert_whole(pages[kind], {"evidence": whole, "one class": looked}.get(kind, SECTIONS))
+    assert set(whole) - set(looked) == set(page.EVIDENCE_SECTIONS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

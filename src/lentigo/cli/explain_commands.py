@@ -37,7 +37,7 @@ def explain(
         list[Path] | None,
         typer.Argument(metavar="[IMAGE]...", help="Image files to draw maps over; left out: the test images."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the pictures of IMAGE files.")] = Path("overlays"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the pictures of IMAGE files; default overlays.")] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,14 +62,17 @@ def explain(
     """Measure where a run looks, on every test image; or draw heat maps over anyone's IMAGE files."""
     from lentigo.learn.device import choose_device
 
-    where = choose_device(device or "auto")
+    of_data = {"--data": data, "--segmenter": segmenter, "--sample": sample, "--seed": seed, "--positive": positive}
+    of_files = {"--out": out, "--layer": layer, "--npy": npy or None}
     if images:
-        given = {"--data": data, "--segmenter": segmenter, "--sample": sample, "--positive": positive, "--seed": seed}
-        _refuse(given, "for measuring on many images; leave it out, or leave out the image files")
-        _draw(run, images, out, method or ["grad_cam"], layer=layer, npy=npy, device=where)
+        _refuse(
+            {**of_data, "--cache": cache}, "for measuring on many images; leave it out, or leave out the image files"
+        )
+        where = choose_device(device or "auto")
+        _draw(run, images, out or Path("overlays"), method or ["grad_cam"], layer=layer, npy=npy, device=where)
         return
-    _refuse({"--layer": layer, "--npy": npy or None}, "for pictures of image files; name the files, or leave it out")
-    _measure(run, data, method or [], segmenter, sample, seed or 0, where, positive, cache)
+    _refuse(of_files, "for pictures of image files; name the files, or leave it out")
+    _measure(run, data, method or [], segmenter, sample, seed or 0, choose_device(device or "auto"), positive, cache)
 
 
 def _draw(
@@ -109,19 +112,22 @@ def _measure(
     positive: list[str] | None,
     cache: Path | None,
 ) -> None:
+    from lentigo.explain.methods import method_named
     from lentigo.explain.stage import ExplainOptions, explain_run
     from lentigo.explain.trust import SAMPLE
     from lentigo.learn.elsewhere import evaluate_elsewhere
     from lentigo.learn.segmentation import open_segmenter
     from lentigo.report.look_words import explanation_lines
 
-    display, prepared = Display(), data_of_run(run, data, positive, cache)
+    for name in methods:  # before the images are decoded: a wrong name is told at once
+        method_named(name)
     options = ExplainOptions(
         methods=tuple(methods),
         sample=SAMPLE if sample is None else sample,
         segmenter=None if segmenter is None else open_segmenter(segmenter),
         seed=seed,
     )
+    display, prepared = Display(), data_of_run(run, data, positive, cache)
     folder, table, pack, split = run, prepared.table, prepared.pack, prepared.split if prepared.own else None
     if split is None:
         there = evaluate_elsewhere(run, table, cache=cache, device=device, again=False, bar=display.bar)

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from lentigo.data.light import LIGHT
 from lentigo.data.pack import ImagePack
+from lentigo.data.regions import black_edge, disc, grown
 from lentigo.data.table import ImageTable
 from lentigo.errors import ImageError
 from lentigo.imaging import read_image
@@ -31,7 +32,6 @@ VALIDITY = (
 )
 LEAST_SKIN = 0.05  # of the pixels
 _SIDE_PX = 150  # pictures are looked at no larger: a median needs no more, and it takes a quarter of the time of 300
-_FRAME_LEVEL = 45  # of 255, in all channels: the black around a dermatoscope's disc is 0 to 30
 _GLEAM_LEVEL = 245  # of 255, in all channels
 _MOST_GLEAM = 0.1  # of what is seen
 _HAIR_DEPTH = 6.0  # L* that a hair is darker than the skin on both sides of it
@@ -129,25 +129,19 @@ def _skin(image: UInt8[np.ndarray, "height width 3"], lab: Lab, lesion: Plane | 
     """What is neither frame, lesion, hair nor gleam, and has a colour that skin may have."""
     side = max(image.shape[:2])
     seen = ~_frame(image)
-    gleam = _grown(image.min(axis=2) >= _GLEAM_LEVEL, 0.02 * side)
+    gleam = grown(image.min(axis=2) >= _GLEAM_LEVEL, 0.02 * side)
     if lesion is None:
         # White over much of a picture is skin in too much light: a lesion is seen against it.
         small = np.count_nonzero(gleam & seen) < _MOST_GLEAM * np.count_nonzero(seen)
         lesion = _estimated_lesion(lab, seen & ~gleam if small else seen)
-    skin: Plane = seen & ~_grown(lesion, 0.04 * side) & ~gleam & ~_hair(lab) & _skin_coloured(lab)
+    skin: Plane = seen & ~grown(lesion, 0.04 * side) & ~gleam & ~_hair(lab) & _skin_coloured(lab)
     return skin
 
 
 def _frame(image: UInt8[np.ndarray, "height width 3"]) -> Plane:
-    """Dark pixels that hang together with the picture's edge, but not as thin as hair, and the dusk beside them."""
-    side = max(image.shape[:2])
-    dark = (image.max(axis=2) < _FRAME_LEVEL).astype(np.uint8)
-    around = cv2.copyMakeBorder(dark, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
-    opened = cv2.morphologyEx(around, cv2.MORPH_OPEN, np.ones((3, 3), dtype=np.uint8), borderValue=1)
-    opened[[0, -1]] = opened[:, [0, -1]] = 1  # what touches the edge is of one part
-    _, parts = cv2.connectedComponents(opened)
-    frame: Plane = np.asarray(parts == parts[0, 0])[1:-1, 1:-1]
-    return _grown(frame, 0.05 * side) if frame.any() else frame
+    """The black edge and the dusk beside it."""
+    edge = black_edge(image)
+    return grown(edge, 0.05 * max(edge.shape)) if edge.any() else edge
 
 
 def _estimated_lesion(lab: Lab, seen: Plane) -> Plane:
@@ -178,7 +172,7 @@ def _hair(lab: Lab) -> Plane:
     """Dark lines: what a closing of the lightness fills."""
     side = max(lab.shape[:2])
     lightness = np.ascontiguousarray(lab[..., 0])
-    depth = cv2.morphologyEx(lightness, cv2.MORPH_BLACKHAT, _disc(0.03 * side))
+    depth = cv2.morphologyEx(lightness, cv2.MORPH_BLACKHAT, disc(0.03 * side))
     return np.asarray(depth) > _HAIR_DEPTH
 
 
@@ -187,15 +181,6 @@ def _skin_coloured(lab: Lab) -> Plane:
     lightness, redness, yellowness = np.moveaxis(lab, 2, 0)
     coloured: Plane = (lightness > 10) & (redness > -8) & (yellowness > -25)
     return coloured
-
-
-def _grown(plane: Plane, by_px: float) -> Plane:
-    return np.asarray(cv2.dilate(plane.astype(np.uint8), _disc(by_px))) > 0
-
-
-def _disc(radius_px: float) -> UInt8[np.ndarray, "size size"]:
-    size = 2 * max(1, round(radius_px)) + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), dtype=np.uint8)
 
 
 def _mask(path: str, side_px: int) -> Bool[np.ndarray, "side side"] | None:

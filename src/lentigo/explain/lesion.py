@@ -42,12 +42,15 @@ def find_lesion(image: UInt8[np.ndarray, "height width 3"]) -> FoundLesion:
     if not mask.any():
         return nothing
     hit, either = probability[mask].sum(), mask.sum() + probability[~mask].sum()
-    large = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    return FoundLesion(mask=np.asarray(large) >= 0.5, confidence=float(hit / either))
+    top, bottom, left, right = picture.box
+    large = cv2.resize(mask.astype(np.float32), (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+    whole = nothing.mask.copy()
+    whole[top:bottom, left:right] = np.asarray(large) >= 0.5
+    return FoundLesion(mask=whole, confidence=float(hit / either))
 
 
 def _main_parts(probability: Float32[np.ndarray, "side side"]) -> Bool[np.ndarray, "side side"]:
-    likely = cv2.morphologyEx((probability > THRESHOLD).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
+    likely = cv2.morphologyEx((probability > THRESHOLD).astype(np.uint8), cv2.MORPH_OPEN, disc(1.0))
     count, parts, facts, _ = cv2.connectedComponentsWithStats(likely, connectivity=4)
     weight = np.exp(-2 * distance_from_middle() ** 2) * probability
     mass = np.bincount(parts.ravel(), weights=weight.ravel(), minlength=count)

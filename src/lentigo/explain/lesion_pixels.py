@@ -6,6 +6,7 @@ colour beside the picture's other colours. A second one, which is applied three 
 found so far, inside and outside. `benchmarks/fit_lesion_masks.py` fits both. No torch.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,13 +15,13 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from lentigo.data.regions import black_edge, disc, grown
+from lentigo.data.regions import black_frame, disc, grown, hull
 from lentigo.explain.lesion_weights import FIRST_LOOK, SECOND_LOOK
 
 SIDE_PX = 96  # pictures are squeezed to a square of it
 SECOND_LOOKS = 3
 _HAIR_DEPTH = 12  # of 255, that a line is darker than what lies on both sides of it
-_DUSK_PX = 4  # beside the frame
+_DUSK_PX = 4.0  # beside the frame
 _RING_PX = 9.6  # the skin is sought in this rim of what is seen
 _SOFT_PX = 0.75  # standard deviation that all colours are smoothed with
 
@@ -34,17 +35,19 @@ Features = Mapping[str, Values | float]
 
 @dataclass(frozen=True, kw_only=True)
 class SmallPicture:
-    """A picture without its hair, as absorbance."""
+    """The field of view of a picture, without its hair, as absorbance."""
 
     absorbed: Colours  # red, green, blue; 0 = as the skin at the rim
     soft: Colours  # the same, smoothed
     seen: Plane  # neither frame nor sticker
+    box: tuple[int, int, int, int]  # where the field of view is in the picture: top, bottom, left, right
 
 
 def small_picture(image: UInt8[np.ndarray, "height width 3"]) -> SmallPicture:
-    """The picture squeezed to a square, hair filled from beside it, frame and stickers found."""
-    small = np.asarray(cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    frame = black_edge(small)
+    """The box around the field of view, squeezed to a square; hair filled from beside it, frame and stickers found."""
+    top, bottom, left, right = box = _field_box(image)
+    small = _squeezed(image[top:bottom, left:right])
+    frame = black_frame(small)
     seen = ~grown(frame, _DUSK_PX) if frame.any() else ~frame
     absorbed = _without_hair(small, seen)
     relative = absorbed - _rim(absorbed, seen)
@@ -52,7 +55,8 @@ def small_picture(image: UInt8[np.ndarray, "height width 3"]) -> SmallPicture:
     if stickers.any():
         seen &= ~stickers
         relative = absorbed - _rim(absorbed, seen)
-    return SmallPicture(absorbed=relative, soft=_mean(relative, seen.astype(np.float32), _SOFT_PX), seen=seen)
+    soft = weighted_mean(relative, seen.astype(np.float32), _SOFT_PX)
+    return SmallPicture(absorbed=relative, soft=soft, seen=seen, box=box)
 
 
 def lesion_probability(picture: SmallPicture) -> Float32[np.ndarray, "side side"]:
@@ -74,7 +78,7 @@ def first_look(picture: SmallPicture) -> dict[str, Values | float]:
     """What can be said of pixels before anything was found."""
     seen, soft, weight = picture.seen, picture.soft, picture.seen.astype(np.float32)
     red, green, blue = np.moveaxis(soft, 2, 0)
-    near, wide, widest = (_mean(picture.absorbed, weight, px) for px in (1.9, 4.5, 9.0))
+    near, wide, widest = (weighted_mean(picture.absorbed, weight, px) for px in (1.9, 4.5, 9.0))
     ordered = np.sort(soft[seen], axis=0)
     low, high = ordered[int(0.02 * len(ordered))], ordered[int(0.98 * len(ordered))]
     stretched = (soft - low) / (high - low + np.float32(0.02))
@@ -112,7 +116,7 @@ def second_look(picture: SmallPicture, probability: Values) -> dict[str, Values 
     length = axis @ axis + np.float32(1e-3)
     likelier = _log_likelihood(flat, lesion_mean, lesion_spread) - _log_likelihood(flat, skin_mean, skin_spread)
     between = (flat - (lesion_mean + skin_mean) / 2) @ np.linalg.solve((skin_spread + lesion_spread) / 2, axis)
-    local = soft - _mean(picture.absorbed, skin, 10.5)  # against the skin around here: lamps light a picture unevenly
+    local = soft - weighted_mean(picture.absorbed, skin, 10.5)  # against the skin around here: lamps light a picture unevenly
     along = np.clip(local @ axis / length, -1, 2)
     from_lesion, spread = _distances(lesion)
     return {
@@ -148,13 +152,29 @@ def distance_from_middle() -> Float32[np.ndarray, "side side"]:
     return np.hypot(ruled, ruled[:, None])
 
 
+def _squeezed(image: Image) -> Small:
+    return np.asarray(cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _field_box(image: Image) -> tuple[int, int, int, int]:
+    """The whole picture, or what is left of it without the black rows and columns around a dermatoscope's field."""
+    height, width = image.shape[:2]
+    frame = black_frame(_squeezed(image))
+    rows, columns = (np.flatnonzero(~frame.all(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return 0, height, 0, width
+    down, across = height / SIDE_PX, width / SIDE_PX
+    top, bottom = int(rows[0] * down), math.ceil((rows[-1] + 1) * down)
+    return top, bottom, int(columns[0] * across), math.ceil((columns[-1] + 1) * across)
+
+
 def _without_hair(small: Small, seen: Plane) -> Colours:
     """Absorbance, in and beside dark lines taken from what surrounds them."""
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    line = np.asarray(cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, disc(2))) > _HAIR_DEPTH
+    line = np.asarray(cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, disc(2.0))) > _HAIR_DEPTH
     hair = np.asarray(cv2.dilate(line.astype(np.uint8), np.ones((3, 3), dtype=np.uint8))) > 0
     absorbed = -np.log((small.astype(np.float32) + 4) / 259)
-    filled = _mean(absorbed, (seen & ~hair).astype(np.float32), 1.5)
+    filled = weighted_mean(absorbed, (seen & ~hair).astype(np.float32), 1.5)
     return np.where(hair[..., None], filled, absorbed)
 
 
@@ -169,7 +189,7 @@ def _stickers(relative: Colours, seen: Plane) -> Plane:
     red, green, blue = np.moveaxis(smooth(relative, _SOFT_PX), 2, 0)
     warm = (red < -0.02) & (blue - red > 0.75)
     cold = (red - blue > 0.3) & (red > 0.2)
-    opened = cv2.morphologyEx(((warm | cold) & seen).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
+    opened = cv2.morphologyEx(((warm | cold) & seen).astype(np.uint8), cv2.MORPH_OPEN, disc(1.0))
     count, parts, facts, _ = cv2.connectedComponentsWithStats(opened)
     at_edge = np.unique(parts[_distance_px(seen) <= 2.5])
     hulls = np.zeros(seen.shape, dtype=np.uint8)
@@ -177,10 +197,10 @@ def _stickers(relative: Colours, seen: Plane) -> Plane:
         if facts[part, cv2.CC_STAT_AREA] > 0.008 * SIDE_PX**2:
             points = np.argwhere(parts == part)[:, ::-1].astype(np.int32)
             cv2.fillConvexPoly(hulls, cv2.convexHull(points[:, None]), 1)
-    return grown(hulls > 0, 2) if hulls.any() else hulls > 0
+    return grown(hulls > 0, 2.0) if hulls.any() else hulls > 0
 
 
-def _mean(values: Colours, weight: Values, deviation_px: float) -> Colours:
+def weighted_mean(values: Colours, weight: Values, deviation_px: float) -> Colours:
     """Weighted mean around each pixel."""
     total, share = smooth(values * weight[..., None], deviation_px), smooth(weight, deviation_px)
     return total / np.maximum(share, np.float32(1e-3))[..., None]

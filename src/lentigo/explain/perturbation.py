@@ -152,13 +152,15 @@ def _pairs(
 def _lost(before: Float32[Tensor, " batch"], after: Float32[Tensor, "batch thing"]) -> Float32[Tensor, "batch thing"]:
     """What the score lost; 0 where that is rounding, so that an image of one colour has an empty map and no noise."""
     lost = before[:, None] - after
-    return torch.where(lost.abs() > _ROUNDING * torch.maximum(before.abs()[:, None], after.abs()), lost, lost * 0)
+    rounding = _ROUNDING * torch.maximum(before.abs()[:, None], after.abs())
+    return torch.where(lost.abs() > rounding, lost, lost * 0)  # NaN stays NaN, to be refused
 
 
 def _stretched(masks: Float32[Tensor, "pair 1 height width"]) -> Float32[Tensor, "pair 1 height width"]:
-    """Each from its lowest value to its highest; 0 where it has only one."""
+    """Each from its lowest value to its highest; 0 where it has only one, but for rounding."""
     low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
-    return (masks - low) / torch.where(high > low, high - low, 1.0)
+    several = high - low > _ROUNDING * torch.maximum(low.abs(), high.abs())
+    return torch.where(several, (masks - low) / torch.where(several, high - low, 1.0), (masks - low) * 0)
 
 
 def _checked_span(window_px: int, stride_px: int, images: Tensor) -> int:

@@ -7,6 +7,7 @@ on it. The scale is the run's own, taken from its test images, so that a faint m
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -111,10 +112,10 @@ def explain_pictures(
     drawing = _Drawing(checkpoint=checkpoint, method=found, scale=scale, whose=whose)
     for image in mapped:
         picture = out / f"{image.path.stem}.png"
-        _write(picture, lambda file, image=image: _sheet(image, drawing).save(file, "PNG", optimize=True))
+        _write(picture, partial(_sheet(image, drawing).save, format="PNG", optimize=True))
         if keep_maps:
             signed = image.values[0] - image.values[1]
-            _write(picture.with_suffix(".npy"), lambda file, signed=signed: np.save(file, signed, allow_pickle=False))
+            _write(picture.with_suffix(".npy"), partial(np.save, arr=signed, allow_pickle=False))
     rows = tuple(_row(image) for image in mapped)
     write_json(out / "pictures.json", _about(run, drawing, layer, rows))
     return rows
@@ -184,8 +185,11 @@ def _panels(image: _Mapped, drawing: _Drawing) -> list[UInt8[np.ndarray, "height
 def _lines(image: _Mapped, drawing: _Drawing) -> tuple[str, str]:
     title = model_entry(drawing.checkpoint.experiment.model.name).title
     cells = " × ".join(str(side) for side in image.values.shape[1:])
+    colours = (
+        f"full red at {drawing.scale:.3g} {drawing.unit}, no colour at 0" if drawing.scale else "all maps are empty"
+    )
     return (
-        f"{title}, {drawing.method.title}, {cells} cells; full red at {drawing.scale:.3g} {drawing.unit}, no colour at 0",
+        f"{title}, {drawing.method.title}, {cells} cells; {colours}",
         "A heat map shows what moved this network, not what a lesion is. Research software, not a medical device.",
     )
 

@@ -233,7 +233,8 @@ def _kept(path: Path, table: ImageTable, size_px: int) -> Survey | None:
 
     with (
         contextlib.suppress(OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error),
-        np.load(path, allow_pickle=False) as kept,
+        path.open("rb") as file,  # numpy leaves a damaged file open that it has opened itself
+        np.load(file, allow_pickle=False) as kept,
     ):
         return Survey(
             ids=tuple(table.ids),

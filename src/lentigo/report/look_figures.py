@@ -45,6 +45,7 @@ def layer_chart(layers: Sequence[Mapping[str, Any]], place: int, title: str, *, 
     values = [_number(layer["correlation"]["value"]) for layer in layers]
     absolute = [_number(layer["absolute"]["value"]) for layer in layers]
     at = np.arange(1, len(layers) + 1)
+    floor = -1 if any(value < -0.5 for value in (*values, *absolute)) else -0.5
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
@@ -52,7 +53,7 @@ def layer_chart(layers: Sequence[Mapping[str, Any]], place: int, title: str, *, 
         look: dict[str, Any] = {"marker": style.marker, "markersize": 5, "clip_on": False}
         axes.plot([0, *at], [1, *values], color=style.colour, dashes=style.dashes or (None, None), **look)
         axes.plot([0, *at], [1, *absolute], color=MUTED, linewidth=1.3, dashes=(2, 2), marker=".", clip_on=False)
-        axes.set(xlim=(-0.2, max(len(layers), 1) + 0.2), ylim=(-0.5, 1), xlabel="Layers with random weights")
+        axes.set(xlim=(-0.2, max(len(layers), 1) + 0.2), ylim=(floor, 1), xlabel="Layers with random weights")
         axes.set(ylabel="Rank correlation")
 
     spoken = ", ".join(f"{layer['name']} {_spoken(value)}" for layer, value in zip(layers, values, strict=True))

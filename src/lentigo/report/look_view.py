@@ -51,7 +51,8 @@ def look_view(report: LookReport) -> dict[str, Any]:
             (look.title, "{} × {}".format(*(look.cells or ("", ""))), _beside(look)) for look in networks.values()
         ],
         "class_chart": _class_chart(looks, networks),
-        "legend": _legend(networks),
+        "legend": _legend(networks, "look"),
+        "curve_legend": _legend(networks, "curves"),
         "pairs": [_pair_row(looks, pair) for pair in (*looks.pairs, *looks.against_centre)],
         "artefacts": _artefact_rows(networks),
         "states": [(look.title, _states(look)) for look in networks.values()],
@@ -110,9 +111,9 @@ def _class_chart(looks: Looks, networks: Mapping[str, Look]) -> Markup | None:
     return Markup(chart)
 
 
-def _legend(networks: Mapping[str, Look]) -> list[tuple[Markup, str]]:
+def _legend(networks: Mapping[str, Look], chart: str) -> list[tuple[Markup, str]]:
     return [
-        (Markup(figures.line_swatch(figures.model_style(place), name=f"look-legend{place}")), look.title)
+        (Markup(figures.line_swatch(figures.model_style(place), name=f"{chart}-legend{place}")), look.title)
         for place, look in enumerate(networks.values())
     ]
 
@@ -159,8 +160,10 @@ def _background(report: LookReport, networks: Mapping[str, Look]) -> dict[str, A
     rows, sentences = [], []
     for name, look in networks.items():
         background = report.runs.get(name, {}).get("background") or {}
-        for place, (fill, found) in enumerate(background.get("fills", {}).items()):
-            rows.append((look.title if place == 0 else "", words.FILLS[fill], _background_cells(found)))
+        rows += [
+            (look.title, words.FILLS[fill], _background_cells(found))
+            for fill, found in background.get("fills", {}).items()
+        ]
         if sentence := words.background_sentence(look.title, background):
             sentences.append(sentence)
     return {"background_rows": rows, "background_sentences": sentences}

@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any
 
 from lentigo.evidence.intervals import Interval
-from lentigo.evidence.means import MeanDifference
 from lentigo.explain.looks import LEVEL, PRIMARY, Look, LookPair, Looks
 from lentigo.report.evidence_words import CHANCE, p_text
 from lentigo.report.texts import count_text, interval_text, listed, minus_text, percent_text
@@ -66,7 +65,7 @@ def look_sentences(looks: Looks) -> list[str]:
 
 def ranking_sentence(looks: Looks) -> str:
     """Which network has more of its evidence in the lesion than which; empty where there is nothing to rank."""
-    known = [name for name in looks.ranking if not math.isnan(looks.looks[name].common[PRIMARY].value)]
+    known = _known(looks)
     if len(known) < 2:
         return ""
     titles = {name: looks.looks[name].title for name in known}
@@ -82,31 +81,34 @@ def paper_sentence(looks: Looks) -> str:
     """What becomes of the paper's choice; empty where it is not asked."""
     if looks.paper == "not asked":
         return ""
-    others = [looks.looks[name].title for name in looks.ranking if name != "tiny_vgg"]
-    first = looks.looks[looks.ranking[0]].title
-    return {
-        "holds": (
-            f"The paper's verdict, that Tiny VGG looks at the mole best, holds on these images against "
-            f"{listed(others)}: a larger share of its evidence lies in the lesion, by more than chance explains."
-        ),
-        "refuted": (
-            f"The paper's verdict, that Tiny VGG looks at the mole best, does not hold on these images: {first} has "
-            "the larger share of its evidence in the lesion, by more than chance explains."
-        ),
-        "undecided": (
-            "The paper's verdict, that Tiny VGG looks at the mole best, is neither confirmed nor refuted on these "
-            f"images: against {listed(others)} its share of evidence in the lesion is not higher by more than chance "
-            "explains."
-        ),
-    }[looks.paper]
+    others = [name for name in looks.ranking if name != "tiny_vgg"]
+    against = listed([looks.looks[name].title for name in others])
+    verdict = "The paper's verdict, that Tiny VGG looks at the mole best,"
+    if looks.paper == "holds":
+        return (
+            f"{verdict} holds on these images against {against}: a larger share of its evidence lies in the lesion, by "
+            "more than chance explains."
+        )
+    if looks.paper == "refuted":
+        ahead = [looks.looks[name].title for name in others if _clearly_above(looks, name, "tiny_vgg")]
+        have = "has" if len(ahead) == 1 else "have"
+        return (
+            f"{verdict} does not hold on these images: {listed(ahead)} {have} a larger share of evidence in the "
+            "lesion, by more than chance explains."
+        )
+    each = {1: "", 2: "both "}.get(len(others), "all of ")
+    return (
+        f"{verdict} is neither confirmed nor refuted on these images: its share of evidence in the lesion is not above "
+        f"that of {each}{against} by more than chance explains."
+    )
 
 
 def second_sentence(looks: Looks, second: Looks) -> str:
     """Whether HiResCAM ranks the networks as Grad-CAM does, and what it makes of the paper's choice."""
+    if any(len(_known(each)) < 2 for each in (looks, second)):
+        return ""
     ranked = listed([second.looks[name].title for name in second.ranking])
-    if len(second.ranking) < 2:
-        text = ""
-    elif second.ranking == looks.ranking:
+    if second.ranking == looks.ranking:
         text = f"HiResCAM ranks the networks in the same order: {ranked}."
     else:
         text = f"HiResCAM ranks the networks in another order: {ranked}. The ranking hangs on the method."
@@ -119,7 +121,7 @@ def second_sentence(looks: Looks, second: Looks) -> str:
 def background_sentence(title: str, background: Mapping[str, Any]) -> str:
     """How much of a network's decisions hangs on what is around the lesion; empty where it was not measured."""
     told = background.get("fills", {}).get("common")
-    if not told or told["mean_share"]["value"] is None:
+    if not told or math.isnan(read_interval(told["mean_share"]).value):
         return ""
     flips = read_interval(told["flips_without_background"])
     auc, without = read_interval(told["auc"]), read_interval(told["auc_without_lesion"])
@@ -156,21 +158,31 @@ def _beside_centre(look: Look, centre: Look, pair: LookPair) -> str:
     text = f"{look.title} has {percent_text(share)} of its evidence in the lesion"
     whole = f"{100 * centre.common[PRIMARY].value:.1f} %"
     if math.isnan(p) or p >= LEVEL:
-        return f"{text}; that is not more than a blot in the middle of every image has, {whole} ({p_text(p)})."
+        return f"{text}; that is not clearly more than a blot in the middle of every image has, {whole} ({p_text(p)})."
     if difference.value > 0:
         return f"{text}; a blot in the middle of every image, which knows nothing of it, has {whole} ({p_text(p)})."
     return f"{text}, less than a blot in the middle of every image, which has {whole} ({p_text(p)})."
 
 
-def _between(looks: Looks, better: str, worse: str) -> tuple[MeanDifference, float]:
-    for pair in looks.pairs:
-        if {pair.first, pair.second} == {better, worse}:
-            return pair.differences[PRIMARY], pair.adjusted[PRIMARY]
-    raise AssertionError(f"no pair of {better} and {worse}")
+def _known(looks: Looks) -> list[str]:
+    """The networks that could be measured, in the order of the ranking."""
+    return [name for name in looks.ranking if not math.isnan(looks.looks[name].common[PRIMARY].value)]
 
 
-def _points(difference: MeanDifference) -> str:
-    return f"{minus_text(f'{100 * abs(difference.difference.value):.1f}')} points"
+def _clearly_above(looks: Looks, name: str, other: str) -> bool:
+    difference, p = _between(looks, name, other)
+    return difference > 0 and p < LEVEL
+
+
+def _between(looks: Looks, name: str, other: str) -> tuple[float, float]:
+    """By how much the first network's share inside is above the other's, and the corrected p value."""
+    (pair,) = [pair for pair in looks.pairs if {pair.first, pair.second} == {name, other}]
+    difference = pair.differences[PRIMARY].difference.value
+    return difference if pair.first == name else -difference, pair.adjusted[PRIMARY]
+
+
+def _points(difference: float) -> str:
+    return minus_text(f"{100 * difference:.1f}") + " points"
 
 
 def _counted(states: Mapping[str, int]) -> str:

@@ -1,0 +1,313 @@
+"""What a run's decisions hang on, and whether its maps tell the truth: with networks that see one part."""
+
+import json
+import math
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lentigo.data.batches import batches
+from lentigo.evidence.means import mean_difference, mean_interval
+from lentigo.explain import trust
+from lentigo.explain.agreement import agreement
+from lentigo.explain.background import FILLS, background_dependence, replaced_logits
+from lentigo.explain.cam import grad_cam, hires_cam, layer_cam
+from lentigo.explain.faithfulness import deletion_and_insertion
+from lentigo.explain.sanity import randomised_layers, stability
+from lentigo.explain.survey import ARTEFACTS, Survey
+from lentigo.explain.trust import COMPARED, PARTS, SANITY_IMAGES, Subject, background, drawn_images, faithfulness
+from lentigo.files import read_json, write_json
+from lentigo.imaging import Preprocessing
+from lentigo.models.contract import LesionClassifier
+from tests.data.pictures import SIDE_PX
+from tests.explain.nets import tiny_vgg
+from tests.explain.runs import packed_moles
+
+N = 20
+AS_THEY_ARE = Preprocessing(resize_px=None, crop_px=None)
+
+
+def survey_of(lesions: np.ndarray, unknown: tuple[int, ...] = ()) -> Survey:
+    n = len(lesions)
+    return Survey(
+        ids=tuple(map(str, range(n))),
+        lesions=lesions,
+        origins=("automatic",) * n,
+        confidences=np.array([0.0 if k in unknown else 1.0 for k in range(n)]),
+        least_confidence={"expert": 0.0, "automatic": 0.5, "segmenter": 0.0},
+        artefacts={name: np.zeros_like(lesions) for name in ARTEFACTS},
+    )
+
+
+class Seeing(nn.Module):
+    """The logit is 20 times (0.6 less the mean red of some pixels): dark is malignant."""
+
+    def __init__(self, seen: np.ndarray) -> None:
+        super().__init__()
+        self.seen = nn.Parameter(torch.from_numpy(seen / seen.sum()).float())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 20 * (0.6 - (images[:, :1] * self.seen).sum(dim=(2, 3)))
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """Two archives hold both classes, a third one malignant image only; the network stands for any."""
+    table, pack, _ = packed_moles(tmp_path_factory.mktemp("moles"), N)
+    sources = ["a"] * 8 + ["b"] * 8 + ["", ""] + ["a", "one class"]
+    return Subject(
+        model=LesionClassifier(nn.Identity(), Seeing(np.ones((SIDE_PX, SIDE_PX)))),
+        preprocessing=AS_THEY_ARE,
+        pack=pack,
+        labels=table.labels,
+        groups=np.arange(N, dtype=np.int64),
+        sources=sources,
+    )
+
+
+@cache
+def middle() -> np.ndarray:
+    """Lesions that hold the middle of the picture and leave its border."""
+    down, right = np.mgrid[:SIDE_PX, :SIDE_PX]
+    return np.stack([np.hypot(down - 23.5, right - 23.5) <= 14] * N)
+
+
+def part(inner: bool) -> np.ndarray:
+    """The lesion itself, or what lies more than 6 % of the side away from it."""
+    down, right = np.mgrid[:SIDE_PX, :SIDE_PX]
+    away = np.hypot(down - 23.5, right - 23.5)
+    return away <= 12 if inner else away > 18
+
+
+def seeing(subject: Subject, seen: np.ndarray) -> Subject:
+    return replace(subject, model=LesionClassifier(nn.Identity(), Seeing(seen)))
+
+
+# ---------------------------------------------------------------- the background
+
+
+def test_a_network_that_sees_the_middle_hangs_on_the_lesion_alone(subject: Subject) -> None:
+    found = background(seeing(subject, part(inner=True)), survey_of(middle()))
+    assert (found["images"], found["left_out"], list(found["fills"])) == (N, 0, list(FILLS))
+    for told in found["fills"].values():
+        assert told["mean_share"] == {"value": 0, "low": 0, "high": 0}
+        assert told["flips_without_background"]["value"] == 0
+        assert told["auc"] == told["auc_without_background"]
+        assert told["n"] == N
+    assert found["fills"]["common"]["flips_without_lesion"]["value"] > 0.2  # one bright colour for brown moles
+    assert found["fills"]["common"]["auc_without_lesion"]["value"] == 0.5
+
+
+def test_a_network_that_sees_the_border_hangs_on_the_background_alone(subject: Subject) -> None:
+    found = background(seeing(subject, part(inner=False)), survey_of(middle()))
+    for told in found["fills"].values():
+        assert told["mean_share"]["value"] == 1
+        assert told["flips_without_lesion"]["value"] == 0
+        assert told["auc"] == told["auc_without_lesion"]
+    assert found["fills"]["common"]["auc_without_background"]["value"] == 0.5
+
+
+def test_images_whose_lesion_is_not_known_are_left_out_and_counted(subject: Subject) -> None:
+    one = seeing(subject, part(inner=True))
+    done: list[int] = []
+    found = background(one, survey_of(middle(), unknown=(0, 5, 6)), on_progress=done.append)
+    assert (found["images"], found["left_out"]) == (N - 3, 3)
+    assert sum(done) == N
+    for told in found["fills"].values():
+        assert told["n"] == N - 3
+
+
+def test_numbers_are_those_of_the_dependence_and_within_a_source_of_its_images_alone(subject: Subject) -> None:
+    known, lesions = survey_of(middle(), unknown=(3,)), middle()
+    kept = np.array([k for k in range(N) if k != 3])
+    logits = replaced_logits(
+        subject.model, subject.pack, kept, lesion_of=lesions.__getitem__, preprocessing=AS_THEY_ARE
+    )
+    groups = np.arange(N, dtype=np.int64) // 2
+    found = background(replace(subject, groups=groups), known, seed=4)
+    of_a = np.array([subject.sources[k] == "a" for k in kept])
+    for told, rows in ((found["fills"], np.ones(N - 1, bool)), (found["within"]["a"], of_a)):
+        for fill in FILLS:
+            direct = background_dependence(
+                logits.logits[rows],
+                logits.without_background[fill][rows],
+                logits.without_lesion[fill][rows],
+                labels=subject.labels[kept[rows]],
+                groups=groups[kept[rows]],
+                seed=4,
+            )
+            assert told[fill] == direct.to_dict()
+    assert list(found["within"]) == ["a", "b"]  # the third holds one class, and two images have none
+
+
+def test_without_sources_or_lesions_there_is_nothing_to_say(subject: Subject) -> None:
+    assert background(replace(subject, sources=()), survey_of(middle()))["within"] == {}
+    found = background(subject, survey_of(middle(), unknown=tuple(range(N))))
+    assert found == {"images": 0, "left_out": N, "fills": {}, "within": {}}
+
+
+def test_a_small_mask_is_enlarged_to_the_picture(subject: Subject) -> None:
+    small = middle().reshape(N, 24, 2, 24, 2).mean(axis=(2, 4)) >= 0.5
+    larger = trust._at(small[0], SIDE_PX)
+    assert (larger & middle()[0]).sum() / (larger | middle()[0]).sum() > 0.95
+    assert (trust._at(middle()[0], SIDE_PX) == middle()[0]).all()
+    one = seeing(subject, part(inner=True))
+    for kind in ("mean_share", "flips_without_background"):
+        assert background(one, survey_of(small))["fills"]["own"][kind]["value"] == 0
+
+
+def test_what_is_found_is_json(subject: Subject) -> None:
+    found = background(subject, survey_of(middle(), unknown=(1,)))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+# ---------------------------------------------------------------- whether the maps tell the truth
+
+
+@pytest.fixture(scope="module")
+def asked(subject: Subject) -> Subject:
+    return replace(subject, model=tiny_vgg().eval(), preprocessing=Preprocessing(resize_px=24, crop_px=None))
+
+
+SOME = [1, 4, 5, 9, 12]
+
+
+@pytest.fixture(scope="module")
+def found(asked: Subject) -> dict[str, Any]:
+    return faithfulness(asked, SOME, seed=2)
+
+
+def inputs_of(subject: Subject, rows: list[int]) -> Tensor:
+    return torch.cat(list(batches(subject.pack, rows, subject.preprocessing, batch_size=16)))
+
+
+def told(values: np.ndarray, subject: Subject, seed: int = 2) -> dict[str, float]:
+    interval = mean_interval(values, groups=subject.groups[SOME], seed=seed)
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def test_it_says_what_was_asked(found: dict[str, Any], asked: Subject) -> None:
+    assert (found["method"], found["images"], found["seed"]) == ("grad_cam", 5, 2)
+    assert found["ids"] == [f"{k:04d}.png" for k in SOME]
+    assert list(found["curves"]) == ["blur", "mean"]
+    assert list(found["agreement"]) == ["Grad-CAM++", "HiResCAM", "LayerCAM", "Occlusion"]
+    assert len(COMPARED) == 4
+    assert list(found["stability"]) == ["1"]  # 1 % and 3 % of 24 px are both one
+    names = [name for name, layer in asked.model.named_modules() if list(layer.parameters(recurse=False))]
+    assert [layer["name"] for layer in found["layers"]] == names[::-1]
+    assert all(layer["images"] == 5 for layer in found["layers"])
+
+
+def test_curves_are_means_over_the_images_and_their_areas_lie_under_them(found: dict[str, Any], asked: Subject) -> None:
+    inputs = inputs_of(asked, SOME)
+    maps = grad_cam(asked.model, inputs).malignant
+    for fill in ("blur", "mean"):
+        direct = deletion_and_insertion(asked.model, inputs, maps, fill=fill, seed=2)
+        areas, curves = direct.areas("probability"), found["curves"][fill]
+        assert curves["undefined"] == 0
+        for kind in ("deletion", "insertion"):
+            one = curves[kind]
+            mean = (1 / (1 + np.exp(-getattr(direct, kind).astype(np.float64)))).mean(axis=0)
+            assert one["curve"] == pytest.approx(mean, abs=1e-6)
+            at = np.linspace(0, 1, len(one["curve"]))
+            assert one["area"]["value"] == pytest.approx(np.trapezoid(one["curve"], at), abs=1e-6)
+            assert one["random"]["value"] == pytest.approx(np.trapezoid(one["random_curve"], at), abs=1e-6)
+            tested = mean_difference(getattr(areas, kind), getattr(areas, f"random_{kind}"), seed=2)
+            assert one["p_value"] == tested.p_value
+            assert one["difference"]["value"] == pytest.approx(one["area"]["value"] - one["random"]["value"])
+        assert len(curves["deletion"]["curve"]) == len(curves["insertion"]["random_curve"]) == 11
+        assert curves["deletion"]["curve"][0] == pytest.approx(curves["insertion"]["curve"][-1])
+        assert curves["deletion"]["curve"][-1] == pytest.approx(curves["insertion"]["curve"][0])
+        assert curves["deletion"]["curve"][0] >= 0.5  # of the network's own decision
+
+
+def test_agreement_layers_and_stability_are_means_of_their_measures(found: dict[str, Any], asked: Subject) -> None:
+    inputs = inputs_of(asked, SOME)
+    maps = grad_cam(asked.model, inputs).malignant.numpy()
+    for name, method in {"HiResCAM": hires_cam, "LayerCAM": layer_cam}.items():
+        other = method(asked.model, inputs).signed().numpy()
+        assert found["agreement"][name] == pytest.approx(told(agreement(maps, other), asked), nan_ok=True)
+
+    def explain(model: nn.Module, images: Tensor) -> Tensor:
+        return grad_cam(model, images).malignant
+
+    checks = randomised_layers(asked.model, inputs, explain, seed=2)
+    for layer, check in zip(found["layers"], checks, strict=True):
+        assert (layer["name"], layer["undefined"]) == (check.layer, check.undefined)
+        assert layer["correlation"] == pytest.approx(told(check.signed, asked), nan_ok=True)
+        assert layer["absolute"] == pytest.approx(told(check.absolute, asked), nan_ok=True)
+    stable = stability(asked.model, inputs, explain, shift_px=1).mean
+    assert found["stability"]["1"] == pytest.approx(told(stable, asked), nan_ok=True)
+
+
+def test_the_same_seed_gives_the_same_and_another_moves_what_is_random(asked: Subject, found: dict[str, Any]) -> None:
+    done: list[int] = []
+    again = faithfulness(asked, np.array(SOME), seed=2, on_progress=done.append)
+    assert json.dumps(again) == json.dumps(found)
+    assert sum(done) == PARTS
+    other = faithfulness(asked, SOME, seed=3, methods=())
+    for kind in ("deletion", "insertion"):
+        one, two = (told["curves"]["blur"][kind] for told in (found, other))
+        assert one["area"]["value"] == two["area"]["value"]
+        assert one["random"]["value"] != two["random"]["value"]
+    assert other["layers"][-1]["correlation"] != found["layers"][-1]["correlation"]
+    assert other["agreement"] == {}
+
+
+def test_weights_are_made_random_on_a_few_of_the_images(asked: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SANITY_IMAGES < trust.SAMPLE
+    monkeypatch.setattr(trust, "SANITY_IMAGES", 2)
+    few = faithfulness(asked, SOME, methods=())
+    assert {layer["images"] for layer in few["layers"]} == {2}
+    assert few["images"] == 5
+
+
+def test_maps_without_an_order_are_undefined_and_no_curve_is_made_up(subject: Subject) -> None:
+    """A head that multiplies by nothing: every map is 0 everywhere."""
+    flat = LesionClassifier(nn.AvgPool2d(12), nn.Sequential(nn.Flatten(), nn.Linear(48, 1)))
+    nn.init.zeros_(flat.head[1].weight)
+    nn.init.constant_(flat.head[1].bias, 1.0)
+    found = faithfulness(replace(subject, model=flat), SOME, methods=("hires_cam",))
+    for curves in found["curves"].values():
+        assert curves["undefined"] == 5
+        for kind in ("deletion", "insertion"):
+            assert curves[kind]["curve"] == curves[kind]["random_curve"] == []
+            assert math.isnan(curves[kind]["area"]["value"])
+            assert math.isnan(curves[kind]["p_value"])
+    assert math.isnan(found["agreement"]["HiResCAM"]["value"])
+    assert all(math.isnan(value["value"]) for value in found["stability"].values())
+    assert found["layers"][0]["undefined"] == 5
+
+
+def test_the_network_is_left_as_it_was(asked: Subject) -> None:
+    before = {name: value.clone() for name, value in asked.model.state_dict().items()}
+    faithfulness(asked, [0, 1], methods=())
+    assert all(torch.equal(before[name], value) for name, value in asked.model.state_dict().items())
+
+
+# ---------------------------------------------------------------- which images
+
+
+def test_images_are_drawn_by_seed_without_one_twice() -> None:
+    drawn = drawn_images(5, 40, seed=1)
+    assert drawn.tolist() == sorted(set(drawn.tolist()))
+    assert len(drawn) == 5
+    assert drawn_images(5, 40, seed=1).tolist() == drawn.tolist()
+    assert drawn_images(5, 40, seed=2).tolist() != drawn.tolist()
+    assert set(drawn.tolist()) <= set(drawn_images(9, 40, seed=1).tolist())  # more images are these and others
+    assert drawn_images(50, 7, seed=1).tolist() == list(range(7))
+    assert set(np.concatenate([drawn_images(3, 10, seed=seed) for seed in range(20)]).tolist()) == set(range(10))
+
+
+def test_written_results_hold_null_for_what_is_undefined(tmp_path: Path, asked: Subject) -> None:
+    found = faithfulness(asked, [0], methods=())  # one image: no interval
+    write_json(tmp_path / "found.json", found)
+    back = read_json(tmp_path / "found.json")
+    assert back["stability"]["1"]["low"] is None
+    assert back["curves"]["blur"]["deletion"]["area"]["value"] == found["curves"]["blur"]["deletion"]["area"]["value"]
