@@ -90,7 +90,7 @@ def without_ids(about: dict[str, Any]) -> dict[str, Any]:
     kept = {
         key: about[key] for key in ("method", "rows", "columns", "images", "empty_for_malignant", "empty_for_benign")
     }
-    kept["background"] = about["background"]
+    kept["background"] = about.get("background", {})
     kept["faithfulness"] = {key: value for key, value in about.get("faithfulness", {}).items() if key != "ids"}
     return kept
 

@@ -344,7 +344,7 @@ def explanation(place: int) -> dict[str, Any]:
         "background": {"images": 39, "left_out": 3, "fills": dict.fromkeys(FILLS, fill), "within": {}},
         "faithfulness": {
             "method": "grad_cam", "images": 32, "ids": [], "seed": 0,
-            "curves": dict.fromkeys(("blur", "mean"), {**curves, "undefined": 0}),
+            "curves": {fill: {**curves, "undefined": 0} for fill in ("blur", "mean")},
             "layers": layers, "stability": {"1": of(0.9), "3": of(0.7)},
             "agreement": {"HiResCAM": of(0.8), "Occlusion": none},
         },

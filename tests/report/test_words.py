@@ -46,7 +46,10 @@ LOGITS = {"a": [1.0, -1.0, -1.0, -2.0], "b": [2.0, -1.0, 0.0, -2.0], "c": [-2.0,
 
 
 def three_by_hand() -> ReportContent:
-    made = tuple(model(n, LABELS, len(GALLERY_SECTIONS), logits=np.array(values, dtype=np.float32)) for n, values in LOGITS.items())
+    made = tuple(
+        model(n, LABELS, len(GALLERY_SECTIONS), logits=np.array(values, dtype=np.float32))
+        for n, values in LOGITS.items()
+    )
     return content(("a", "b", "c"), labels=LABELS, models=made)
 
 

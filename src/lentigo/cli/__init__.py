@@ -207,10 +207,10 @@ def models() -> None:
     """List the registered networks with their options."""
     from rich.table import Table
 
-    from lentigo.models.registry import MODELS
+    from lentigo.models.registry import MODELS, SEGMENTERS
 
     table = Table("model", "network", "input", "published weights", "options", box=None, pad_edge=False)
-    for name, entry in MODELS.items():
+    for name, entry in (MODELS | SEGMENTERS).items():
         options = ", ".join(f"{key} {o.default:g} ({o.low:g} to {o.high:g})" for key, o in entry.options.items())
         size = f"{entry.preprocessing.output_px} px"
         table.add_row(name, entry.title, size, "yes" if entry.published_weights else "no", options or "none")

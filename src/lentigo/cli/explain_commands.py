@@ -54,6 +54,9 @@ def explain(
     sample: Annotated[
         int | None, typer.Option(min=0, help="Test images on which the maps' truth is tested; default 32, 0 for none.")
     ] = None,
+    maps_only: Annotated[
+        bool, typer.Option("--maps-only", help="Only make and measure the maps: neither replace backgrounds nor test.")
+    ] = False,
     seed: DrawSeedOpt = None,
     device: DeviceOpt = None,
     positive: PositiveOpt = None,
@@ -62,7 +65,14 @@ def explain(
     """Measure where a run looks, on every test image; or draw heat maps over anyone's IMAGE files."""
     from lentigo.learn.device import choose_device
 
-    of_data = {"--data": data, "--segmenter": segmenter, "--sample": sample, "--seed": seed, "--positive": positive}
+    of_data: dict[str, Any] = {
+        "--data": data,
+        "--segmenter": segmenter,
+        "--sample": sample,
+        "--seed": seed,
+        "--positive": positive,
+    }
+    of_data["--maps-only"] = maps_only or None
     of_files = {"--out": out, "--layer": layer, "--npy": npy or None}
     if images:
         _refuse(
@@ -72,7 +82,11 @@ def explain(
         _draw(run, images, out or Path("overlays"), method or ["grad_cam"], layer=layer, npy=npy, device=where)
         return
     _refuse(of_files, "for pictures of image files; name the files, or leave it out")
-    _measure(run, data, method or [], segmenter, sample, seed or 0, choose_device(device or "auto"), positive, cache)
+    if maps_only:
+        _refuse({"--sample": sample}, "of no use beside --maps-only; leave one of them out")
+        sample = 0
+    where = choose_device(device or "auto")
+    _measure(run, data, method or [], segmenter, sample, not maps_only, seed or 0, where, positive, cache)
 
 
 def _draw(
@@ -107,6 +121,7 @@ def _measure(
     methods: list[str],
     segmenter: Path | None,
     sample: int | None,
+    background: bool,
     seed: int,
     device: "torch.device",
     positive: list[str] | None,
@@ -124,6 +139,7 @@ def _measure(
     options = ExplainOptions(
         methods=tuple(methods),
         sample=SAMPLE if sample is None else sample,
+        background=background,
         segmenter=None if segmenter is None else open_segmenter(segmenter),
         seed=seed,
     )

@@ -161,7 +161,8 @@ def _stroke(length_px: float, angle: float) -> UInt8[np.ndarray, "size size"]:
 
 
 def _hairs(image: Image) -> Plane:
-    return _long_lines(image, "dark") | _long_lines(image, "light")
+    hairs: Plane = _long_lines(image, "dark") | _long_lines(image, "light")
+    return hairs
 
 
 def _long_lines(image: Image, kind: str) -> Plane:
@@ -282,7 +283,7 @@ def _combs(image: Image, depth: Depth) -> Plane:
     """Straight lines along which one frequency stands out: ticks so close that they run together."""
     side = max(depth.shape)
     lines = _straight(depth, _STRAIGHT * side, 12) >= _COMB_DEPTH
-    count, parts, facts, _ = cv2.connectedComponentsWithStats(lines.astype(np.uint8))
+    _, parts, facts, _ = cv2.connectedComponentsWithStats(lines.astype(np.uint8))
     extent = np.hypot(facts[:, cv2.CC_STAT_WIDTH], facts[:, cv2.CC_STAT_HEIGHT])
     found = np.zeros(depth.shape, dtype=bool)
     for number in np.flatnonzero(extent > _COMB_LENGTH * side):
@@ -325,4 +326,4 @@ def _beats(strip: Float32[np.ndarray, "across along"], *, least: float, step: fl
         return False
     share = peak[:, allowed].max(axis=1) / (power.sum(axis=1) + 1e-9)
     beating = (share > _COMB_SHARE) & (swing.std(axis=1) > _COMB_SWING)
-    return np.count_nonzero(beating) * step >= 2  # a tick is no shorter
+    return bool(np.count_nonzero(beating) * step >= 2)  # a tick is no shorter

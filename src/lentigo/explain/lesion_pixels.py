@@ -3,7 +3,7 @@
 Colours are absorbances, -log of a pixel's value, less that of the skin at the picture's rim: what another lamp or
 camera multiplies falls out, and what melanin and blood add stays. A first logistic regression judges pixels by their
 colour beside the picture's other colours. A second one, which is applied three times, also sees the colours of what was
-found so far, inside and outside. `benchmarks/fit_lesion_masks.py` fits both. No torch.
+found so far, inside and outside. Both were fitted to the training part of ISIC 2017. No torch.
 """
 
 import math
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from lentigo.data.regions import black_frame, disc, grown, hull
+from lentigo.data.regions import black_frame, disc, grown
 from lentigo.explain.lesion_weights import FIRST_LOOK, SECOND_LOOK
 
 SIDE_PX = 96  # pictures are squeezed to a square of it
@@ -116,7 +116,9 @@ def second_look(picture: SmallPicture, probability: Values) -> dict[str, Values 
     length = axis @ axis + np.float32(1e-3)
     likelier = _log_likelihood(flat, lesion_mean, lesion_spread) - _log_likelihood(flat, skin_mean, skin_spread)
     between = (flat - (lesion_mean + skin_mean) / 2) @ np.linalg.solve((skin_spread + lesion_spread) / 2, axis)
-    local = soft - weighted_mean(picture.absorbed, skin, 10.5)  # against the skin around here: lamps light a picture unevenly
+    local = soft - weighted_mean(
+        picture.absorbed, skin, 10.5
+    )  # against the skin around here: lamps light a picture unevenly
     along = np.clip(local @ axis / length, -1, 2)
     from_lesion, spread = _distances(lesion)
     return {
@@ -186,11 +188,11 @@ def _rim(absorbed: Colours, seen: Plane) -> Float32[np.ndarray, "3"]:
 
 def _stickers(relative: Colours, seen: Plane) -> Plane:
     """Large patches at the edge in colours that neither pigment nor blood gives the skin; all inside of their hulls."""
-    red, green, blue = np.moveaxis(smooth(relative, _SOFT_PX), 2, 0)
+    red, _, blue = np.moveaxis(smooth(relative, _SOFT_PX), 2, 0)
     warm = (red < -0.02) & (blue - red > 0.75)
     cold = (red - blue > 0.3) & (red > 0.2)
     opened = cv2.morphologyEx(((warm | cold) & seen).astype(np.uint8), cv2.MORPH_OPEN, disc(1.0))
-    count, parts, facts, _ = cv2.connectedComponentsWithStats(opened)
+    _, parts, facts, _ = cv2.connectedComponentsWithStats(opened)
     at_edge = np.unique(parts[_distance_px(seen) <= 2.5])
     hulls = np.zeros(seen.shape, dtype=np.uint8)
     for part in at_edge[at_edge > 0]:
@@ -203,7 +205,8 @@ def _stickers(relative: Colours, seen: Plane) -> Plane:
 def weighted_mean(values: Colours, weight: Values, deviation_px: float) -> Colours:
     """Weighted mean around each pixel."""
     total, share = smooth(values * weight[..., None], deviation_px), smooth(weight, deviation_px)
-    return total / np.maximum(share, np.float32(1e-3))[..., None]
+    mean: Colours = total / np.maximum(share, np.float32(1e-3))[..., None]
+    return mean
 
 
 def _distance_px(seen: Plane) -> Values:
@@ -231,7 +234,9 @@ def _log_likelihood(
 ) -> Float32[np.ndarray, " pixel"]:
     """Of a normal distribution, but for a constant."""
     away = flat - mean
-    return -(((away @ np.linalg.inv(spread)) * away).sum(axis=1) + np.linalg.slogdet(spread)[1]) / 2
+    squared = ((away @ np.linalg.inv(spread)) * away).sum(axis=1)
+    log: Float32[np.ndarray, " pixel"] = -(squared + np.float32(np.linalg.slogdet(spread)[1])) / 2
+    return log
 
 
 def _distances(lesion: Values) -> tuple[Values, float]:

@@ -127,7 +127,7 @@ def _map_of(
     """The positive maps of both decisions, and the logit; the image goes the way that training went."""
     photograph = read_image(path)
     packed = squeeze(photograph, checkpoint.experiment.data.image_px)
-    images = torch.from_numpy(packed)[None].to(device).permute(0, 3, 1, 2)
+    images = torch.from_numpy(packed.copy())[None].to(device).permute(0, 3, 1, 2)  # Pillow's own is not writable
     found = method.explain(checkpoint.model, preprocess_batch(images, checkpoint.preprocessing), layer=layer)
     both = [found.positive(decision)[0].cpu().numpy() for decision in ("malignant", "benign")]
     share = PANEL_PX / max(photograph.shape[:2])
@@ -184,10 +184,10 @@ def _panels(image: _Mapped, drawing: _Drawing) -> list[UInt8[np.ndarray, "height
 
 def _lines(image: _Mapped, drawing: _Drawing) -> tuple[str, str]:
     title = model_entry(drawing.checkpoint.experiment.model.name).title
-    cells = " × ".join(str(side) for side in image.values.shape[1:])
-    colours = (
-        f"full red at {drawing.scale:.3g} {drawing.unit}, no colour at 0" if drawing.scale else "all maps are empty"
-    )
+    cells = " x ".join(str(side) for side in image.values.shape[1:])  # Pillow's own font has no multiplication sign
+    colours = f"full red at {drawing.scale:.3g} ({drawing.unit}), no colour at 0"
+    if not drawing.scale:
+        colours = "all maps are empty"
     return (
         f"{title}, {drawing.method.title}, {cells} cells; {colours}",
         "A heat map shows what moved this network, not what a lesion is. Research software, not a medical device.",
@@ -200,9 +200,9 @@ def _title(decision: str, plane: Float32[np.ndarray, "rows columns"]) -> str:
 
 def _crop_on(preprocessing: Preprocessing, left: int, top: int, width: int, height: int) -> tuple[float, ...]:
     """The corners of what the network sees, on a picture of that place and size."""
-    share = (preprocessing.crop_px or 1) / (preprocessing.resize_px or 1)
-    across, down = (side * (1 - share) / 2 for side in (width, height))
-    return left + across, top + down, left + width - across - 1, top + height - down - 1
+    rows = np.flatnonzero(seen(preprocessing, PANEL_PX).any(axis=1))
+    first, end = rows[0] / PANEL_PX, (rows[-1] + 1) / PANEL_PX
+    return left + first * width, top + first * height, left + end * width - 1, top + end * height - 1
 
 
 def _write(path: Path, save: Callable[[BinaryIO], None]) -> None:

@@ -49,6 +49,7 @@ class ExplainOptions:
 
     methods: tuple[str, ...] = ()  # other methods whose maps are kept
     sample: int = SAMPLE  # images of the tests of faithfulness; 0: none
+    background: bool = True  # whether background and lesion are replaced, to see what hangs on them
     segmenter: Segmenter | None = None  # finds lesions that no mask is given for; None: image processing does
     seed: int = 0
 
@@ -203,8 +204,10 @@ def _about(
 
 
 def _trust(title: str, subject: Subject, survey: Survey, options: ExplainOptions, bar: Bar) -> dict[str, Any]:
-    with bar(f"{title}: replacing backgrounds and lesions", len(survey.ids)) as told:
-        found: dict[str, Any] = {"background": background(subject, survey, seed=options.seed, on_progress=told)}
+    found: dict[str, Any] = {}
+    if options.background:
+        with bar(f"{title}: replacing backgrounds and lesions", len(survey.ids)) as told:
+            found["background"] = background(subject, survey, seed=options.seed, on_progress=told)
     if options.sample:
         drawn = drawn_images(options.sample, len(survey.ids), seed=options.seed)
         with bar(f"{title}: testing the maps on {len(drawn)} images", PARTS) as told:

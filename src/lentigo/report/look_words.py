@@ -149,7 +149,8 @@ def _masks_sentence(masks: Mapping[str, int], images: int) -> str:
     out = {state: n for state, n in masks.items() if ", " in state}
     if not used:
         return f"No lesion's place is known well enough to measure where the networks look: {_counted(out)}."
-    text = f"Measured on {count_text(images)} images with a lesion mask: {_counted(used)}"
+    noun = "image" if images == 1 else "images"
+    text = f"Measured on {count_text(images)} {noun} with a lesion mask: {_counted(used)}"
     return f"{text}; left out: {_counted(out)}." if out else f"{text}."
 
 

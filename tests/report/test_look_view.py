@@ -1,0 +1,304 @@
+"""Where the networks look, as the page shows it: every cell against the number it stands for."""
+
+import html
+import math
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lentigo.evidence.intervals import UNDEFINED, Interval
+from lentigo.explain.looks import MEASURES, PRIMARY, Look
+from lentigo.report import look_words as words
+from lentigo.report.look import LookReport
+from lentigo.report.look_view import Cell, look_view
+from lentigo.report.page import render_report
+from tests.report.made_up import SHARPNESS, content, explanation, look_report, looks, looks_of, survey, unmeasured
+from tests.report.page_parts import Page, assert_all_is_named, assert_no_python, section
+from tests.report.test_evidence_view import rows_of
+
+NAN = math.nan
+TITLES = ["Tiny_Vgg", "Vgg11", "Coin"]
+PERCENT = ("inside", "pointing", "best_iou", "fixed_iou")
+MAPS = [*TITLES, "Centre Gaussian", "Uniform map"]
+
+
+@pytest.fixture(scope="module")
+def view() -> dict[str, Any]:
+    return look_view(look_report())
+
+
+def shown(report: LookReport) -> str:
+    """The section on the page of three networks."""
+    return section(render_report(content(tuple(SHARPNESS), look=report)), "look")
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return shown(look_report())
+
+
+def tables(text: str) -> dict[str, list[list[str]]]:
+    """The rows of each table by the name of its region, without the heads of columns."""
+    found = {}
+    for name, inner in re.findall(r'aria-label="([^"]+)" tabindex="0">(.*?)</table>', text):
+        found[html.unescape(name)] = rows_of(inner[inner.index("<tbody>") :])
+    return found
+
+
+def cell_of(measure: str, interval: Interval) -> tuple[str, str]:
+    """Value and bounds by hand."""
+    if math.isnan(interval.value):
+        return "undefined", ""
+    if measure in PERCENT:
+        value, bounds = f"{100 * interval.value:.1f} %", f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    else:
+        value, bounds = f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}"
+    return value, "" if math.isnan(interval.low) else bounds
+
+
+# ---------------------------------------------------------------- at the common cells
+
+
+def test_the_table_holds_every_map_s_measures(view: dict[str, Any], page: str) -> None:
+    assert [(title, baseline) for title, baseline, _ in view["rows"]] == [
+        *((title, False) for title in TITLES), ("Centre Gaussian", True), ("Uniform map", True)
+    ]  # fmt: skip
+    table = tables(page)["Localisation at common cells"]
+    for look, (_, _, cells), written in zip(looks().looks.values(), view["rows"], table, strict=True):
+        wanted = [cell_of(name, look.common[name]) for name in MEASURES]
+        assert [(cell.value, cell.bounds) for cell in cells] == wanted
+        assert written[1:] == [f"{value} {bounds}".strip() for value, bounds in wanted]
+    assert table[3][0] == "Centre Gaussian knows nothing of the image"
+    assert view["measure_titles"][0] == "Evidence inside the lesion"
+    assert "All maps at 6 × 6 cells" in page
+
+
+def test_the_second_method_s_table_is_of_its_own_numbers() -> None:
+    other = looks_of(survey(), seed=3)
+    report = look_report(second=other)
+    table = tables(shown(report))["Localisation by HiResCAM"]
+    assert [row[0] for row in table] == MAPS
+    for look, written in zip(other.looks.values(), table, strict=True):
+        assert written[1] == " ".join(cell_of(PRIMARY, look.common[PRIMARY]))
+    assert look_view(report)["second_sentence"] == words.second_sentence(looks(), other)
+    assert "Localisation by HiResCAM" not in tables(shown(look_report(second=None)))
+
+
+def test_each_map_s_own_cells_stand_beside_the_centre_there(view: dict[str, Any], page: str) -> None:
+    networks = [look for look in looks().looks.values() if not look.baseline]
+    for look, (title, size, cells) in zip(networks, view["own_rows"], strict=True):
+        assert (title, size) == (look.title, "{} × {}".format(*look.cells))
+        for name, cell in zip(MEASURES, cells, strict=True):
+            assert (cell.value, cell.bounds) == cell_of(name, look.own[name])
+            assert cell.note == f"centre {cell_of(name, look.own_centre[name])[0]}"
+    table = tables(page)["Localisation of each network’s own map"]
+    assert [row[:2] for row in table] == [["Tiny_Vgg", "12 × 12"], ["Vgg11", "12 × 12"], ["Coin", "6 × 6"]]
+
+
+def test_differences_have_signs_bounds_and_tests(view: dict[str, Any], page: str) -> None:
+    pairs = [*looks().pairs, *looks().against_centre]
+    assert [title for title, _ in view["pairs"]] == [
+        "Tiny_Vgg less Vgg11", "Tiny_Vgg less Coin", "Vgg11 less Coin",
+        *(f"{title} less Centre Gaussian" for title in TITLES),
+    ]  # fmt: skip
+    for pair, (_, cells) in zip(pairs, view["pairs"], strict=True):
+        for name, cell in zip(MEASURES, cells, strict=True):
+            found, p = pair.differences[name].difference, pair.adjusted[name]
+            digits, factor = (1, 100) if name in PERCENT else (3, 1)
+            value, low, high = (
+                f"{factor * number:+.{digits}f}".replace("-", "−") for number in (found.value, found.low, found.high)
+            )
+            assert cell.value == value
+            assert cell.bounds == f"{low} to {high}"
+            assert cell.strong == (p < 0.05)
+            assert cell.note == ("p < 0.001" if p < 0.001 else f"p = {p:.3f}")
+    written = tables(page)["Tests of the differences"]
+    first = view["pairs"][0][1][0]
+    assert written[0][1] == f"{first.value} {first.bounds} {first.note}"
+    assert f"<strong>{first.value}</strong><small>{first.bounds}</small>" in page
+    assert any(not cell.strong for _, cells in view["pairs"] for cell in cells)
+
+
+def test_classes_are_a_chart(view: dict[str, Any]) -> None:
+    chart = view["class_chart"]
+    for row, of in (("All images", "common"), ("Benign", "benign"), ("Malignant", "malignant")):
+        values = [
+            (look.common if of == "common" else look.by_class[of])[PRIMARY].value
+            for look in looks().looks.values()
+            if not look.baseline
+        ]
+        assert f"{row}: {', '.join(f'{value:.2f}' for value in values)}" in html.unescape(chart)
+
+
+def test_artefacts_stand_beside_their_area(view: dict[str, Any], page: str) -> None:
+    for look, (_, cells) in zip(looks().looks.values(), view["artefacts"], strict=False):
+        share, area = look.artefacts["frame"]
+        assert (cells[0].value, cells[0].bounds) == cell_of(PRIMARY, share)
+        assert cells[0].note == f"area {100 * area.value:.1f} %"
+        assert cells[1:] == [Cell(value="–")] * 2  # no image shows hair or a ruler
+    assert tables(page)["Evidence on artefacts"][0][2:] == ["–", "–"]
+
+
+def test_images_are_counted_by_state(view: dict[str, Any]) -> None:
+    assert view["states"] == [(title, "39 measured") for title in TITLES]
+
+
+def test_every_sentence_is_on_the_page(page: str) -> None:
+    text = html.unescape(re.sub(r"\s+", " ", Page(page + "</section>").text))
+    for sentence in (*words.look_lines(looks()), words.second_sentence(looks(), look_report().second)):
+        assert sentence in text
+    for place, title in enumerate(TITLES):
+        assert words.background_sentence(title, explanation(place)["background"]) in text
+
+
+# ---------------------------------------------------------------- background and faithfulness
+
+
+def test_background_rows_hold_shares_flips_and_aucs(view: dict[str, Any], page: str) -> None:
+    assert len(view["background_rows"]) == 9
+    title, fill, cells = view["background_rows"][4]
+    assert (title, fill) == ("Vgg11", "one skin colour for all images")
+    assert [cell.value for cell in cells] == ["40.0 %", "12.0 %", "40.0 %", "0.900", "0.850", "0.620"]
+    assert [cell.bounds for cell in cells][:2] == ["35.0 to 45.0", "7.0 to 17.0"]
+    assert cells[5].bounds == "0.570 to 0.670"
+    table = tables(page)["Background and lesion replaced"]
+    assert table[4][:3] == ["Vgg11", "one skin colour for all images", "40.0 % 35.0 to 45.0"]
+    assert [row[0] for row in table] == [title for title in TITLES for _ in range(3)]
+
+
+def test_an_undefined_share_is_a_word() -> None:
+    told = explanation(0)
+    told["background"]["fills"]["own"] = told["background"]["fills"]["own"] | {
+        "mean_share": dict.fromkeys(("value", "low", "high")),
+        "auc_without_lesion": {"value": 0.5, "low": None, "high": None},
+    }
+    cells = look_view(look_report(runs={"tiny_vgg": told}))["background_rows"][0][2]
+    assert cells[0] == Cell(value="undefined")
+    assert cells[5] == Cell(value="0.500")
+
+
+def test_curves_stand_beside_the_moved_map(view: dict[str, Any], page: str) -> None:
+    assert view["sample"] == 32
+    title, fill, (deletion, insertion) = view["curve_rows"][1]
+    assert (title, fill) == ("Tiny_Vgg", "mean colour")
+    assert deletion == Cell(
+        value="0.600", bounds="0.550 to 0.650", note="moved at random 0.700, p = 0.010", strong=True
+    )  # fmt: skip
+    assert insertion == Cell(value="0.720", bounds="0.670 to 0.770", note="moved at random 0.700, p = 0.400")
+    table = tables(page)["Deletion and insertion"]
+    assert len(table) == 6
+    assert table[0] == [
+        "Tiny_Vgg", "blurred", "0.600 0.550 to 0.650 moved at random 0.700, p = 0.010",
+        "0.720 0.670 to 0.770 moved at random 0.700, p = 0.400",
+    ]  # fmt: skip
+    assert [title for title, _ in view["curve_panels"]] == ["Deletion", "Insertion"]
+    assert [title for title, _ in view["layer_charts"]] == TITLES
+
+
+def test_curves_without_a_value_are_words() -> None:
+    told = explanation(0)
+    none = dict.fromkeys(("value", "low", "high"))
+    nothing = {"area": none, "random": none, "difference": none, "p_value": None, "curve": [], "random_curve": []}
+    told["faithfulness"]["curves"]["blur"] = {"deletion": nothing, "insertion": nothing, "undefined": 32}
+    report = look_report(runs={"tiny_vgg": told})
+    cells = look_view(report)["curve_rows"][0][2]
+    assert cells[0] == Cell(value="undefined", note="moved at random undefined, p undefined")
+    assert_no_python(shown(report) + "</section>")
+
+
+def test_stability_and_agreement(view: dict[str, Any], page: str) -> None:
+    assert [(title, shift, cell.value) for title, shift, cell in view["stability"]][:3] == [
+        ("Tiny_Vgg", "1 px", "0.900"), ("Tiny_Vgg", "3 px", "0.700"), ("Vgg11", "1 px", "0.900")
+    ]  # fmt: skip
+    assert view["methods"] == ["HiResCAM", "Occlusion"]
+    assert tables(page)["Agreement between methods"] == [
+        [title, "0.800 0.750 to 0.850", "undefined"] for title in TITLES
+    ]
+    assert tables(page)["Stability under small shifts"][1] == ["Tiny_Vgg", "3 px", "0.700 0.650 to 0.750"]
+
+
+def test_a_network_that_was_not_tested_is_left_out_and_the_others_keep_their_look() -> None:
+    told = {name: explanation(place) for place, name in enumerate(SHARPNESS)}
+    del told["tiny_vgg"]["faithfulness"]
+    found = look_view(look_report(runs=told))
+    assert [title for title, _ in found["layer_charts"]] == TITLES[1:]
+    assert "var(--series-2)" in found["layer_charts"][0][1]
+    assert "var(--series-1)" not in found["curve_panels"][0][1]
+
+
+def test_without_background_and_tests_their_parts_are_not_there() -> None:
+    report = look_report(runs={})
+    found, text = look_view(report), shown(report)
+    assert (found["background_rows"], found["faithful"], found["methods"]) == ([], False, [])
+    assert "How much hangs on the background" not in text
+    assert "Whether the maps tell the truth" not in text
+    assert "Localisation at common cells" in text
+
+
+# ---------------------------------------------------------------- nothing to show, and text that is no markup
+
+
+def test_where_no_lesion_is_known_the_page_says_so() -> None:
+    report = unmeasured(*SHARPNESS)
+    found, text = look_view(report), shown(report)
+    assert (found["measured"], found["class_chart"], found["second_sentence"]) == (False, None, "")
+    assert "No lesion’s place is known, so nothing could be measured." in text
+    assert "42 in which the lesion was found with too little confidence" in text
+    assert tables(text) == {}
+    assert_no_python(text + "</section>")
+
+
+def test_where_all_maps_are_empty_numbers_are_words() -> None:
+    """The lesions are known, but no network has anything to say of any image."""
+    whole = looks()
+
+    def nothing(look: Look) -> Look:
+        undefined = dict.fromkeys(MEASURES, UNDEFINED)
+        return replace(
+            look, common=undefined, own=undefined, own_centre=undefined,
+            by_class=dict.fromkeys(look.by_class, undefined),
+            artefacts=dict.fromkeys(look.artefacts, (UNDEFINED, UNDEFINED)), states={"empty map": 39},
+        )  # fmt: skip
+
+    pairs = tuple(
+        replace(
+            pair,
+            differences={m: replace(d, difference=UNDEFINED, p_value=NAN, n=0) for m, d in pair.differences.items()},
+            adjusted=dict.fromkeys(MEASURES, NAN),
+        )
+        for pair in whole.pairs
+    )
+    empty = replace(
+        whole, looks={name: nothing(look) for name, look in whole.looks.items()}, pairs=pairs, against_centre=(),
+        together=0, paper="not asked",
+    )  # fmt: skip
+    report = look_report(looks=empty, second=empty)
+    text = shown(report)
+    assert {cell for row in tables(text)["Localisation at common cells"] for cell in row[1:]} == {"undefined"}
+    assert {cell for row in tables(text)["Tests of the differences"] for cell in row[1:]} == {"undefined"}
+    assert tables(text)["Images measured"] == [[title, "39 empty map"] for title in TITLES]
+    assert_no_python(text + "</section>")
+
+
+def test_one_network_has_nobody_to_be_compared_with() -> None:
+    one = looks_of(survey(), ("vgg11",))
+    report = LookReport(looks=one, second=one, runs={"vgg11": explanation(0)})
+    found = look_view(report)
+    assert (found["ranking"], found["paper"], found["second_sentence"]) == ("", "", "")
+    assert [title for title, _ in found["pairs"]] == ["Vgg11 less Centre Gaussian"]
+    assert_no_python(section(render_report(content(("vgg11",), look=report)), "look") + "</section>")
+
+
+def test_titles_are_text_not_markup() -> None:
+    title = """<b>x</b> & '$y$'"""
+    named = {
+        name: replace(look, title=title) if name == "coin" else look for name, look in looks().looks.items()
+    }  # fmt: skip
+    report = look_report(looks=replace(looks(), looks=named), second=replace(looks(), looks=named))
+    text = render_report(content(tuple(SHARPNESS), look=report))
+    assert title not in text
+    assert html.escape(title, quote=False).replace("'", "&#39;") in text
+    assert_all_is_named(text)
+    Page(text)  # complains of what is not closed

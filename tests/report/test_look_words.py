@@ -1,0 +1,348 @@
+"""What is said of where networks look: each sentence in each of its cases, by hand."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lentigo.evidence.intervals import UNDEFINED, Interval
+from lentigo.evidence.means import MeanDifference
+from lentigo.explain import background
+from lentigo.explain.looks import MEASURES, PRIMARY, Look, LookPair, Looks, paper_verdict
+from lentigo.report.look_words import (
+    FILLS,
+    background_sentence,
+    explanation_lines,
+    look_lines,
+    look_sentences,
+    masks_sentence,
+    paper_sentence,
+    ranking_sentence,
+    read_interval,
+    second_sentence,
+)
+from tests.report.made_up import explanation, looks, unmeasured
+
+NAN = math.nan
+TITLES = {"tiny_vgg": "Tiny VGG", "vgg11": "VGG11", "alexnet": "AlexNet", "centre": "Centre Gaussian"}
+SHARES = {"tiny_vgg": 0.4, "vgg11": 0.25, "alexnet": 0.301}
+CENTRE = 0.3
+
+
+def around(value: float) -> Interval:
+    return Interval(value, value - 0.05, value + 0.05)
+
+
+def look_of(name: str, share: float) -> Look:
+    """A network of which nothing is known but the share of its evidence inside."""
+    inside = UNDEFINED if math.isnan(share) else around(share)
+    measures = dict.fromkeys(MEASURES, UNDEFINED) | {PRIMARY: inside}
+    return Look(
+        title=TITLES[name], baseline=name == "centre", cells=None, common=measures, own=measures, own_centre=measures,
+        by_class={}, artefacts={}, states={},
+    )  # fmt: skip
+
+
+def pair_of(first: str, second: str, shares: Mapping[str, float], p: float) -> LookPair:
+    gap = shares[first] - shares[second]
+    difference = MeanDifference(difference=UNDEFINED if math.isnan(gap) else around(gap), p_value=p, n=20)
+    return LookPair(
+        first=first, second=second, differences=dict.fromkeys(MEASURES, difference), adjusted=dict.fromkeys(MEASURES, p)
+    )
+
+
+def looks_with(
+    shares: Mapping[str, float] = SHARES, p: Mapping[str, float] | None = None, centre_p: float = 0.0005, **changes: Any
+) -> Looks:
+    """Networks with these shares inside; `p` of Tiny VGG against each other one, 0.2 between the others."""
+    found = {name: look_of(name, share) for name, share in (shares | {"centre": CENTRE}).items()}
+    known = p or {}
+    names = list(shares)
+    pairs = tuple(
+        pair_of(first, second, shares, known.get(second, 0.2) if first == "tiny_vgg" else 0.2)
+        for place, first in enumerate(names)
+        for second in names[place + 1 :]
+    )
+    ranking = tuple(sorted(names, key=lambda name: -shares[name] if shares[name] == shares[name] else 0))
+    settings: dict[str, Any] = {
+        "looks": found,
+        "pairs": pairs,
+        "against_centre": tuple(pair_of(name, "centre", shares | {"centre": CENTRE}, centre_p) for name in names),
+        "ranking": ranking,
+        "cells": 6,
+        "images": 1234,
+        "together": 1234,
+        "masks": {"expert": 1234},
+        "paper": paper_verdict(pairs, ranking, found),
+        "inside": {},
+    }
+    return Looks(**{**settings, **changes})
+
+
+# ---------------------------------------------------------------- masks
+
+
+@pytest.mark.parametrize(
+    ("masks", "images", "text"),
+    [
+        ({"expert": 1234}, 1234, "Measured on 1,234 images with a lesion mask: 1,234 by an expert."),
+        (
+            {"automatic": 3, "expert": 5, "segmenter": 1},
+            9,
+            "Measured on 9 images with a lesion mask: 3 found automatically, 5 by an expert and 1 found by a trained "
+            "segmenter.",
+        ),
+        (
+            {"automatic": 3, "automatic, empty": 2, "automatic, low confidence": 1, "expert, empty": 4},
+            3,
+            "Measured on 3 images with a lesion mask: 3 found automatically; left out: 2 in which no lesion was found, "
+            "1 in which the lesion was found with too little confidence and 4 with an empty mask.",
+        ),
+        (
+            {"segmenter": 1, "segmenter, empty": 2, "segmenter, low confidence": 3},
+            1,
+            "Measured on 1 image with a lesion mask: 1 found by a trained segmenter; left out: 2 in which the "
+            "segmenter found no lesion and 3 in which the segmenter had too little confidence.",
+        ),
+        (
+            {"expert, empty": 2},
+            0,
+            "No lesion's place is known well enough to measure where the networks look: 2 with an empty mask.",
+        ),
+    ],
+)
+def test_masks_are_counted(masks: dict[str, int], images: int, text: str) -> None:
+    assert masks_sentence(looks_with(masks=masks, images=images, together=images)) == text
+
+
+def test_images_without_a_map_for_every_network_are_counted() -> None:
+    assert masks_sentence(looks_with(images=1234, together=1100)).endswith(
+        "Networks are compared on the 1,100 of them on which each has something to say for what the image is; an empty "
+        "map has no place."
+    )
+
+
+# ---------------------------------------------------------------- beside the centre
+
+
+@pytest.mark.parametrize(
+    ("share", "p", "text"),
+    [
+        (0.4, 0.0004, "; a blot in the middle of every image, which knows nothing of it, has 30.0 % (p < 0.001)."),
+        (0.1, 0.012, ", less than a blot in the middle of every image, which has 30.0 % (p = 0.012)."),
+        (0.31, 0.3, "; that is not clearly more than a blot in the middle of every image has, 30.0 % (p = 0.300)."),
+        (0.1, 0.05, "; that is not clearly more than a blot in the middle of every image has, 30.0 % (p = 0.050)."),
+        (0.4, NAN, "; that is not clearly more than a blot in the middle of every image has, 30.0 % (p undefined)."),
+    ],
+)
+def test_beside_a_blot_in_the_middle(share: float, p: float, text: str) -> None:
+    (sentence,) = look_sentences(looks_with({"vgg11": share}, centre_p=p))
+    low, high = 100 * (share - 0.05), 100 * (share + 0.05)
+    assert sentence == f"VGG11 has {100 * share:.1f} % ({low:.1f} to {high:.1f}) of its evidence in the lesion{text}"
+
+
+def test_a_network_that_could_not_be_measured_has_no_sentence() -> None:
+    assert len(look_sentences(looks_with({"vgg11": NAN, "alexnet": 0.2}))) == 1
+    assert look_sentences(unmeasured("tiny_vgg", "vgg11").looks) == []
+
+
+# ---------------------------------------------------------------- the ranking
+
+
+def test_ranking_names_each_step() -> None:
+    assert ranking_sentence(looks_with(p={"alexnet": 0.0314, "vgg11": 0.0001})) == (
+        "By the share of evidence inside the lesion, at 6 × 6 cells: Tiny VGG is 9.9 points above AlexNet (p = 0.031); "
+        "AlexNet is 5.1 points above VGG11 (p = 0.200)."
+    )
+
+
+def test_equal_networks_are_nothing_apart() -> None:
+    assert "Tiny VGG is 0.0 points above VGG11 (p = 1.000)" in ranking_sentence(
+        looks_with({"tiny_vgg": 0.3, "vgg11": 0.3}, p={"vgg11": 1.0})
+    )
+
+
+def test_what_could_not_be_measured_is_not_ranked() -> None:
+    assert ranking_sentence(looks_with({"vgg11": 0.3})) == ""
+    assert ranking_sentence(looks_with({"tiny_vgg": NAN, "vgg11": 0.3})) == ""
+    some = ranking_sentence(looks_with({"tiny_vgg": 0.4, "vgg11": 0.3, "alexnet": NAN}))
+    assert some.endswith("cells: Tiny VGG is 10.0 points above VGG11 (p = 0.200).")
+
+
+# ---------------------------------------------------------------- the paper's choice
+
+BEST = "The paper's verdict, that Tiny VGG looks at the mole best, "
+SURE, UNSURE = {"vgg11": 0.001, "alexnet": 0.001}, {"vgg11": 0.001, "alexnet": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("shares", "p", "verdict", "text"),
+    [
+        (
+            SHARES, SURE, "holds",
+            "holds on these images against AlexNet and VGG11: a larger share of its evidence lies in the lesion, by "
+            "more than chance explains.",
+        ),
+        (
+            SHARES, UNSURE, "undecided",
+            "is neither confirmed nor refuted on these images: its share of evidence in the lesion is not above that "
+            "of both AlexNet and VGG11 by more than chance explains.",
+        ),
+        (
+            SHARES | {"tiny_vgg": 0.2}, SURE, "refuted",
+            "does not hold on these images: AlexNet and VGG11 have a larger share of evidence in the lesion, by more "
+            "than chance explains.",
+        ),
+        (  # the first of the ranking is not the one that is clearly above
+            SHARES | {"tiny_vgg": 0.2}, UNSURE, "refuted",
+            "does not hold on these images: VGG11 has a larger share of evidence in the lesion, by more than chance "
+            "explains.",
+        ),
+        (
+            {"tiny_vgg": 0.4, "vgg11": 0.3}, {"vgg11": 0.3}, "undecided",
+            "is neither confirmed nor refuted on these images: its share of evidence in the lesion is not above that "
+            "of VGG11 by more than chance explains.",
+        ),
+    ],
+)  # fmt: skip
+def test_the_paper_s_choice(shares: dict[str, float], p: dict[str, float], verdict: str, text: str) -> None:
+    found = looks_with(shares, p)
+    assert found.paper == verdict
+    assert paper_sentence(found) == BEST + text
+
+
+def test_the_pair_may_stand_the_other_way_round() -> None:
+    found = looks_with({"vgg11": 0.3, "tiny_vgg": 0.2})
+    pair = replace(found.pairs[0], adjusted=dict.fromkeys(MEASURES, 0.01))
+    turned = replace(found, pairs=(pair,), paper=paper_verdict((pair,), found.ranking, found.looks))
+    assert (pair.first, pair.second) == ("vgg11", "tiny_vgg")
+    assert "VGG11 has a larger share" in paper_sentence(turned)
+    assert "VGG11 is 10.0 points above Tiny VGG (p = 0.010)" in ranking_sentence(turned)
+
+
+@pytest.mark.parametrize("shares", [{"tiny_vgg": 0.4}, {"vgg11": 0.4, "alexnet": 0.3}, {"tiny_vgg": NAN, "vgg11": 0.3}])
+def test_the_paper_s_choice_is_not_asked_without_tiny_vgg_or_another(shares: dict[str, float]) -> None:
+    assert paper_sentence(looks_with(shares)) == ""
+
+
+# ---------------------------------------------------------------- by another method
+
+
+def test_another_method_s_ranking() -> None:
+    first = looks_with(p=SURE)
+    assert second_sentence(first, first) == (
+        "HiResCAM ranks the networks in the same order: Tiny VGG, AlexNet and VGG11. By its maps the paper's verdict "
+        "holds."
+    )
+    assert second_sentence(first, looks_with(SHARES | {"tiny_vgg": 0.2}, SURE)) == (
+        "HiResCAM ranks the networks in another order: AlexNet, VGG11 and Tiny VGG. The ranking hangs on the method. "
+        "By its maps the paper's verdict does not hold."
+    )
+    assert second_sentence(first, looks_with(p=UNSURE)).endswith(
+        "By its maps the paper's verdict is neither confirmed nor refuted."
+    )
+    without = looks_with({"vgg11": 0.3, "alexnet": 0.2})
+    assert second_sentence(without, without) == "HiResCAM ranks the networks in the same order: VGG11 and AlexNet."
+
+
+FEW: list[dict[str, float]] = [{"tiny_vgg": 0.3}, {"tiny_vgg": NAN, "vgg11": NAN}, {"tiny_vgg": 0.3, "vgg11": NAN}]
+
+
+@pytest.mark.parametrize("shares", FEW)
+def test_nothing_is_said_of_a_ranking_of_one(shares: dict[str, float]) -> None:
+    few, many = looks_with(shares), looks_with()
+    assert second_sentence(few, few) == second_sentence(many, few) == second_sentence(few, many) == ""
+
+
+# ---------------------------------------------------------------- the background
+
+
+def told(**changes: Any) -> dict[str, Any]:
+    fill = explanation(0)["background"]["fills"]["common"] | changes
+    return {"fills": {"own": explanation(0)["background"]["fills"]["own"], "common": fill}}
+
+
+def test_background_in_words() -> None:
+    start = (
+        "AlexNet: with one skin colour in place of all that lies outside the lesion, 12.0 % (7.0 to 17.0) of its "
+        "decisions turn"
+    )
+    whole = "with the same colour in place of the lesion its AUC is"
+    assert background_sentence("AlexNet", told()) == (
+        f"{start}; {whole} 0.520 (0.470 to 0.570), where it has 0.900 (0.850 to 0.950) on the whole images: without "
+        "the lesion it is not clearly better than chance."
+    )
+    seeing = {"value": 0.62, "low": 0.57, "high": 0.67}
+    assert background_sentence("AlexNet", told(auc_without_lesion=seeing)).endswith(
+        "whole images: it tells malignant from benign without seeing the lesion."
+    )
+    edge = {"value": 0.55, "low": 0.5, "high": 0.6}
+    assert "not clearly better" in background_sentence("AlexNet", told(auc_without_lesion=edge))
+    one_class = {"value": None, "low": None, "high": None}
+    assert background_sentence("AlexNet", told(auc_without_lesion=one_class)) == f"{start}."
+
+
+@pytest.mark.parametrize("undefined", [None, NAN])
+def test_a_background_that_was_not_measured_has_no_sentence(undefined: float | None) -> None:
+    share = dict.fromkeys(("value", "low", "high"), undefined)
+    assert background_sentence("AlexNet", told(mean_share=share)) == ""
+    assert background_sentence("AlexNet", {}) == ""
+    assert background_sentence("AlexNet", {"fills": {}}) == ""
+
+
+def test_every_fill_has_words() -> None:
+    assert set(FILLS) == set(background.FILLS)
+
+
+# ---------------------------------------------------------------- for the terminal
+
+
+def test_lines_of_a_comparison() -> None:
+    whole = looks()
+    lines = look_lines(whole)
+    assert lines == [
+        masks_sentence(whole), *look_sentences(whole), ranking_sentence(whole), paper_sentence(whole)
+    ]  # fmt: skip
+    assert len(lines) == 6
+    for name in ("tiny_vgg", "vgg11", "coin"):
+        share = whole.looks[name].common[PRIMARY]
+        assert f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f})" in " ".join(lines)
+    alone = looks_with({"vgg11": 0.3})
+    assert look_lines(alone) == [masks_sentence(alone), *look_sentences(alone)]
+    nothing = look_lines(unmeasured("tiny_vgg", "vgg11").looks)
+    assert nothing[0].startswith("No lesion's place is known well enough")
+    assert len(nothing) == 1
+
+
+def about_of(share: Any, **changes: Any) -> dict[str, Any]:
+    """As explanation.json has it, or as it is before it is written."""
+    centre = {PRIMARY: {"value": 0.2, "low": 0.1, "high": 0.3}}
+    found = {"title": "VGG11", "own": {PRIMARY: share}, "own_centre": centre}
+    look = {"ranking": ["vgg11"], "looks": {"vgg11": found}, "masks": {"expert": 7}, "images": 7}
+    return {"look": look, **changes}
+
+
+def test_lines_of_one_run() -> None:
+    lines = explanation_lines(about_of({"value": 0.25, "low": 0.2, "high": 0.3}, background=told()))
+    assert lines == [
+        "Measured on 7 images with a lesion mask: 7 by an expert.",
+        "VGG11 has 25.0 % (20.0 to 30.0) of its evidence in the lesion; a blot in the middle of every image, which "
+        "knows nothing of it, has 20.0 % (10.0 to 30.0).",
+        background_sentence("VGG11", told()),
+    ]
+
+
+@pytest.mark.parametrize("undefined", [None, NAN])
+def test_lines_of_a_run_without_a_measure_or_a_background(undefined: float | None) -> None:
+    share = dict.fromkeys(("value", "low", "high"), undefined)
+    assert explanation_lines(about_of(share)) == ["Measured on 7 images with a lesion mask: 7 by an expert."]
+
+
+def test_intervals_come_back_from_json() -> None:
+    assert read_interval({"value": 0.5, "low": 0.4, "high": 0.6}) == Interval(0.5, 0.4, 0.6)
+    found = read_interval({"value": 0.5, "low": None, "high": None})
+    assert found.value == 0.5
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
