@@ -164,7 +164,10 @@ def test_evaluate_on_other_data_scores_every_image(
     metrics = json.loads((scored / "metrics.json").read_text())
     assert (metrics["n"], metrics["n_malignant"]) == (12, 6)
     assert not (tmp_path / "run" / "metrics.json").exists()
-    called("explain", tmp_path / "run", "--data", other, *common, monkeypatch=monkeypatch, expect=2)
+    called("explain", tmp_path / "run", "--data", other, "--maps-only", *common, monkeypatch=monkeypatch)
+    explained = json.loads((scored / "explanation.json").read_text())
+    assert (explained["images"], explained["look"]["images"]) == (12, 12)
+    assert not {"background", "faithfulness"} & set(explained)
 
 
 def test_a_run_whose_data_changed_is_refused(

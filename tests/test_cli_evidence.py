@@ -469,7 +469,7 @@ def computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "predict_logits", fail)
     monkeypatch.setattr(elsewhere, "evaluate_run", fail)
     monkeypatch.setattr("lentigo.compare.evaluate_run", fail)
-    monkeypatch.setattr("lentigo.compare.explain_run", fail)
+    monkeypatch.setattr("lentigo.compare.looking.explain_run", fail)
     monkeypatch.setattr("lentigo.compare.audit_data", fail)
     monkeypatch.setattr("lentigo.data.copies.twins_between", fail)
     monkeypatch.setattr("lentigo.data.columns.skin_tones", fail)

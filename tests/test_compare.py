@@ -1,23 +1,26 @@
 """The whole comparison on 64 drawn lesions: its files, its report, and what happens when it is run again."""
 
+import contextlib
 import dataclasses
 import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from lentigo import compare as job
+from lentigo.compare import looking
 from lentigo.config import Experiment
 from lentigo.data.predictions import read_predictions
 from lentigo.data.split import make_split, read_split
 from lentigo.data.synthetic import write_dataset
 from lentigo.data.table import ImageTable, read_table
 from lentigo.errors import ConfigError, DataError, RunError
-from lentigo.files import read_json
+from lentigo.files import read_json, write_json
 from lentigo.models.registry import MODELS
 from lentigo.report.gather import paper_scores_for
 from lentigo.report.page import SECTIONS
@@ -68,14 +71,15 @@ def test_every_file_of_every_stage_is_there(finished: Path) -> None:
         "cache",
         "comparison.json",
         "evidence.json",
+        "explanation.json",
         "report.html",
         "runs",
         "split.csv",
     }
     assert {path.name for path in finished.iterdir()} == results
     files = {"experiment.toml", "split.csv", "run.json", "history.csv", "checkpoint.safetensors", "predictions.csv",
-             "validation.csv", "decisions.json", "metrics.json", "heatmaps.npy", "explanation.json",
-             "MODEL_CARD.md", "evidence.json"}  # fmt: skip
+             "validation.csv", "decisions.json", "metrics.json", "heatmaps.npy", "heatmaps-hires-cam.npy",
+             "localisation.csv", "explanation.json", "MODEL_CARD.md", "evidence.json"}  # fmt: skip
     for name in SMALL:
         assert {path.name for path in (finished / "runs" / name).iterdir()} == files
 
@@ -98,11 +102,13 @@ def test_the_scores_are_those_of_the_predictions(finished: Path, drawn: Path) ->
 
 
 def test_the_files_hold_no_path_of_the_machine(finished: Path, drawn: Path) -> None:
-    for name in ("comparison.json", "audit.json", "audit.html", "report.html"):
+    for name in ("comparison.json", "audit.json", "audit.html", "explanation.json", "report.html"):
         text = (finished / name).read_text()
         assert str(finished) not in text, name
         assert str(drawn) not in text, name
-        assert name.endswith("html") or json.loads(text)["data"] == "drawn"
+        assert name not in ("comparison.json", "audit.json") or json.loads(text)["data"] == "drawn"
+    for name in SMALL:
+        assert str(finished) not in (finished / "runs" / name / "explanation.json").read_text()
 
 
 def test_every_score_stands_beside_the_audit(finished: Path) -> None:
@@ -155,18 +161,39 @@ def test_the_report_has_every_section_and_every_score(finished: Path) -> None:
 def test_heat_maps_are_of_the_last_feature_layer(finished: Path) -> None:
     """32 px through two poolings: 8 x 8; through VGG11's five: 1 x 1; 64 px through AlexNet: 15, 7, 3, 1."""
     for name, cells in (("tiny_vgg", 8), ("vgg11", 1), ("alexnet", 1)):
-        maps = np.load(finished / "runs" / name / "heatmaps.npy")
-        assert maps.shape == (16, cells, cells)
-        assert maps.dtype == np.float32
-        assert np.isfinite(maps).all()
+        for file in ("heatmaps.npy", "heatmaps-hires-cam.npy"):
+            maps = np.load(finished / "runs" / name / file)
+            assert maps.shape == (16, cells, cells)
+            assert maps.dtype == np.float32
+            assert np.isfinite(maps).all()
+
+
+def test_the_networks_looks_are_compared_on_the_same_images(finished: Path) -> None:
+    told = read_json(finished / "explanation.json")
+    assert set(told["ranking"]) == set(told["hires_cam"]["ranking"]) == set(SMALL)
+    assert list(told["looks"]) == [*SMALL, "centre", "uniform"]
+    assert (told["cells"], told["images"], told["masks"]) == (1, 16, {"expert": 16})
+    assert len(told["pairs"]) == 3
+    html = " ".join((finished / "report.html").read_text().split())
+    centre = told["looks"]["centre"]["common"]["inside"]["value"]
+    assert f"<td>{100 * centre:.1f} %<small>" in html
+    for name in SMALL:
+        about = read_json(finished / "runs" / name / "explanation.json")
+        own = told["looks"][name]["own"]["inside"]
+        assert about["look"]["looks"][name]["own"]["inside"] == own  # on the same images by the same masks
+        if own["value"] is not None:
+            assert f"{100 * own['value']:.1f} %" in html
+        auc = about["background"]["fills"]["common"]["auc_without_lesion"]["value"]
+        assert f"<td>{auc:.3f}" in html
+        assert about["faithfulness"]["images"] == 16
 
 
 def test_a_second_run_computes_nothing_again(finished: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = ("MODEL_CARD.md", "evidence.json")  # of what is there, every time
     files = [path for path in (finished / "runs").rglob("*.*") if path.name not in written]
     before = {path: path.stat().st_mtime_ns for path in files}
-    for stage in ("evaluate_run", "explain_run"):
-        monkeypatch.setattr(job, stage, lambda *_, **__: pytest.fail("a finished stage was run again"))
+    for module, stage in ((job, "evaluate_run"), (looking, "explain_run")):
+        monkeypatch.setattr(module, stage, lambda *_, **__: pytest.fail("a finished stage was run again"))
     summary = (finished / "comparison.json").read_text()
     job.compare(comparison(drawn, finished, *SMALL))
     assert {path: path.stat().st_mtime_ns for path in files} == before
@@ -176,11 +203,50 @@ def test_a_second_run_computes_nothing_again(finished: Path, drawn: Path, monkey
 def test_a_missing_stage_is_made_up_for(drawn: Path, tmp_path: Path) -> None:
     job.compare(comparison(drawn, tmp_path, "tiny_vgg"))
     run = tmp_path / "runs" / "tiny_vgg"
-    first = {name: (run / name).read_bytes() for name in ("predictions.csv", "heatmaps.npy", "explanation.json")}
+    files = ("predictions.csv", "heatmaps.npy", "heatmaps-hires-cam.npy", "localisation.csv", "explanation.json")
+    first = {name: (run / name).read_bytes() for name in files}
     for name in ("metrics.json", "predictions.csv", "heatmaps.npy", "explanation.json"):
         (run / name).unlink()
     job.compare(comparison(drawn, tmp_path, "tiny_vgg"))
     assert {name: (run / name).read_bytes() for name in first} == first
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["none", "weights", "masks", "images", "damaged", "maps of another method", "no table", "maps only"],
+)
+def test_an_explanation_is_reused_only_where_it_is_of_these_weights_images_and_masks(
+    finished: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    data, folder = tmp_path / "drawn", tmp_path / "run"
+    shutil.copytree(drawn, data)
+    shutil.copytree(finished / "runs" / "tiny_vgg", folder)
+    table = read_table(data)
+    split = make_split(table, small("tiny_vgg").split)
+    if change == "weights":
+        shutil.copy(finished / "runs" / "vgg11" / "checkpoint.safetensors", folder)
+    elif change == "masks":
+        shutil.copy(table.rows[0].mask, table.rows[split.indices(table, "test")[0]].mask)
+    elif change == "images":
+        split.part[table.ids[split.indices(table, "test")[0]]] = "exclude"
+    elif change == "damaged":
+        (folder / "heatmaps.npy").write_bytes((folder / "heatmaps.npy").read_bytes()[:-4])
+    elif change == "maps of another method":
+        np.save(folder / "heatmaps-hires-cam.npy", np.zeros((3, 8, 8), np.float32))
+    elif change == "no table":
+        (folder / "localisation.csv").unlink()
+    elif change == "maps only":
+        about = read_json(folder / "explanation.json")
+        write_json(folder / "explanation.json", {key: about[key] for key in about if key != "background"})
+    pack = job.pack_images(table, image_px=64, cache=finished / "cache")
+    prepared = job.TrainingData(table=table, pack=pack, split=split)
+    asked: list[Any] = []
+    monkeypatch.setattr(looking, "explain_run", lambda *_, **given: asked.append(given["options"]))
+    given = comparison(data, tmp_path, "tiny_vgg")
+    looking.explain(given, small("tiny_vgg").changed(seed=4), prepared, folder, lambda *_: contextlib.nullcontext())
+    assert len(asked) == (change != "none")
+    if asked:
+        assert (asked[0].methods, asked[0].seed, asked[0].segmenter) == (("hires_cam",), 4, None)
 
 
 def edited(drawn: Path, out: Path) -> Path:

@@ -71,7 +71,7 @@ def test_the_table_holds_every_map_s_measures(view: dict[str, Any], page: str) -
         wanted = [cell_of(name, look.common[name]) for name in MEASURES]
         assert [(cell.value, cell.bounds) for cell in cells] == wanted
         assert written[1:] == [f"{value} {bounds}".strip() for value, bounds in wanted]
-    assert table[3][0] == "Centre Gaussian knows nothing of the image"
+    assert [row[0] for row in table] == MAPS
     assert view["measure_titles"][0] == "Evidence inside the lesion"
     assert "All maps at 6 × 6 cells" in page
 
@@ -100,11 +100,11 @@ def test_each_map_s_own_cells_stand_beside_the_centre_there(view: dict[str, Any]
 
 def test_differences_have_signs_bounds_and_tests(view: dict[str, Any], page: str) -> None:
     pairs = [*looks().pairs, *looks().against_centre]
-    assert [title for title, _ in view["pairs"]] == [
-        "Tiny_Vgg less Vgg11", "Tiny_Vgg less Coin", "Vgg11 less Coin",
-        *(f"{title} less Centre Gaussian" for title in TITLES),
+    assert [(first, second) for first, second, _ in view["pairs"]] == [
+        ("Tiny_Vgg", "Vgg11"), ("Tiny_Vgg", "Coin"), ("Vgg11", "Coin"),
+        *((title, "Centre Gaussian") for title in TITLES),
     ]  # fmt: skip
-    for pair, (_, cells) in zip(pairs, view["pairs"], strict=True):
+    for pair, (_, _, cells) in zip(pairs, view["pairs"], strict=True):
         for name, cell in zip(MEASURES, cells, strict=True):
             found, p = pair.differences[name].difference, pair.adjusted[name]
             digits, factor = (1, 100) if name in PERCENT else (3, 1)
@@ -116,10 +116,11 @@ def test_differences_have_signs_bounds_and_tests(view: dict[str, Any], page: str
             assert cell.strong == (p < 0.05)
             assert cell.note == ("p < 0.001" if p < 0.001 else f"p = {p:.3f}")
     written = tables(page)["Tests of the differences"]
-    first = view["pairs"][0][1][0]
+    first = view["pairs"][0][2][0]
+    assert [row[0] for row in written] == [f"{one} less {other}" for one, other, _ in view["pairs"]]
     assert written[0][1] == f"{first.value} {first.bounds} {first.note}"
     assert f"<strong>{first.value}</strong><small>{first.bounds}</small>" in page
-    assert any(not cell.strong for _, cells in view["pairs"] for cell in cells)
+    assert any(not cell.strong for *_, cells in view["pairs"] for cell in cells)
 
 
 def test_classes_are_a_chart(view: dict[str, Any]) -> None:
@@ -165,8 +166,8 @@ def test_background_rows_hold_shares_flips_and_aucs(view: dict[str, Any], page: 
     assert [cell.bounds for cell in cells][:2] == ["35.0 to 45.0", "7.0 to 17.0"]
     assert cells[5].bounds == "0.570 to 0.670"
     table = tables(page)["Background and lesion replaced"]
-    assert table[4][:3] == ["Vgg11", "one skin colour for all images", "40.0 % 35.0 to 45.0"]
-    assert [row[0] for row in table] == [title for title in TITLES for _ in range(3)]
+    assert table[4][:2] == ["Vgg11 one skin colour for all images", "40.0 % 35.0 to 45.0"]
+    assert [row[0] for row in table] == [f"{title} {fill}" for title in TITLES for fill in words.FILLS.values()]
 
 
 def test_an_undefined_share_is_a_word() -> None:
@@ -185,14 +186,13 @@ def test_curves_stand_beside_the_moved_map(view: dict[str, Any], page: str) -> N
     title, fill, (deletion, insertion) = view["curve_rows"][1]
     assert (title, fill) == ("Tiny_Vgg", "mean colour")
     assert deletion == Cell(
-        value="0.600", bounds="0.550 to 0.650", note="moved at random 0.700, p = 0.010", strong=True
+        value="0.600", bounds="0.550 to 0.650", note="moved 0.700, p = 0.010", strong=True
     )  # fmt: skip
-    assert insertion == Cell(value="0.720", bounds="0.670 to 0.770", note="moved at random 0.700, p = 0.400")
+    assert insertion == Cell(value="0.720", bounds="0.670 to 0.770", note="moved 0.700, p = 0.400")
     table = tables(page)["Deletion and insertion"]
     assert len(table) == 6
     assert table[0] == [
-        "Tiny_Vgg", "blurred", "0.600 0.550 to 0.650 moved at random 0.700, p = 0.010",
-        "0.720 0.670 to 0.770 moved at random 0.700, p = 0.400",
+        "Tiny_Vgg blurred", "0.600 0.550 to 0.650 moved 0.700, p = 0.010", "0.720 0.670 to 0.770 moved 0.700, p = 0.400"
     ]  # fmt: skip
     assert [title for title, _ in view["curve_panels"]] == ["Deletion", "Insertion"]
     assert [title for title, _ in view["layer_charts"]] == TITLES
@@ -205,7 +205,7 @@ def test_curves_without_a_value_are_words() -> None:
     told["faithfulness"]["curves"]["blur"] = {"deletion": nothing, "insertion": nothing, "undefined": 32}
     report = look_report(runs={"tiny_vgg": told})
     cells = look_view(report)["curve_rows"][0][2]
-    assert cells[0] == Cell(value="undefined", note="moved at random undefined, p undefined")
+    assert cells[0] == Cell(value="undefined", note="moved undefined, p undefined")
     assert_no_python(shown(report))
 
 
@@ -288,7 +288,7 @@ def test_one_network_has_nobody_to_be_compared_with() -> None:
     report = LookReport(looks=one, second=one, runs={"vgg11": explanation(0)})
     found = look_view(report)
     assert (found["ranking"], found["paper"], found["second_sentence"]) == ("", "", "")
-    assert [title for title, _ in found["pairs"]] == ["Vgg11 less Centre Gaussian"]
+    assert [(first, second) for first, second, _ in found["pairs"]] == [("Vgg11", "Centre Gaussian")]
     assert_no_python(shown(report))
 
 

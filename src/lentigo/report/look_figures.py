@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lentigo.report.figures import INK, MUTED, draw, model_style
 
@@ -55,6 +56,7 @@ def layer_chart(layers: Sequence[Mapping[str, Any]], place: int, title: str, *, 
         axes.plot([0, *at], [1, *absolute], color=MUTED, linewidth=1.3, dashes=(2, 2), marker=".", clip_on=False)
         axes.set(xlim=(-0.2, max(len(layers), 1) + 0.2), ylim=(floor, 1), xlabel="Layers with random weights")
         axes.set(ylabel="Rank correlation")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
     spoken = ", ".join(f"{layer['name']} {_spoken(value)}" for layer, value in zip(layers, values, strict=True))
     description = (
@@ -85,7 +87,7 @@ def _curves(
         axes.set(ylabel="Probability of its decision")
 
     spoken = "; ".join(
-        f"{titles[model]}: {', '.join(_spoken(v) for v in told['curves']['blur'][kind]['curve'])}"
+        f"{titles[model]}: {', '.join(map(_spoken, told['curves']['blur'][kind]['curve'])) or 'undefined'}"
         for model, told in found.items()
     )
     return draw(paint, name=name, size_px=_PANEL_PX, description=f"{_KINDS[kind]} curves. {spoken}.")

@@ -118,7 +118,7 @@ def _legend(networks: Mapping[str, Look], chart: str) -> list[tuple[Markup, str]
     ]
 
 
-def _pair_row(looks: Looks, pair: LookPair) -> tuple[str, list[Cell]]:
+def _pair_row(looks: Looks, pair: LookPair) -> tuple[str, str, list[Cell]]:
     first, second = looks.looks[pair.first].title, looks.looks[pair.second].title
     cells = []
     for name in MEASURES:
@@ -133,7 +133,7 @@ def _pair_row(looks: Looks, pair: LookPair) -> tuple[str, list[Cell]]:
         )
         bounds = "" if math.isnan(difference.low) else f"{low} to {high}"
         cells.append(Cell(value=value, bounds=bounds, note=p_text(p), strong=p < LEVEL))
-    return f"{first} less {second}", cells
+    return first, second, cells
 
 
 def _artefact_rows(networks: Mapping[str, Look]) -> list[tuple[str, list[Cell]]]:
@@ -212,6 +212,6 @@ def _curve_cell(curve: Mapping[str, Any]) -> Cell:
     return Cell(
         value=score_text(area.value),
         bounds=bounds_text(area),
-        note=f"moved at random {score_text(random.value)}, {p_text(p)}",
+        note=f"moved {score_text(random.value)}, {p_text(p)}",
         strong=p < LEVEL,
     )
