@@ -1,6 +1,7 @@
 """`explain` as a user meets it: measuring a run on many images, drawing over a few, and what does not go together."""
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,8 @@ from PIL import Image
 from lentigo.cli import main
 from lentigo.data.synthetic import write_dataset
 from lentigo.explain.trust import SAMPLE
-from lentigo.files import read_csv, read_json
-from tests.explain.runs import write_run
+from lentigo.files import read_csv, read_json, sha256_of
+from tests.explain.runs import write_run, write_segmenter
 
 FAST = [
     "--epochs", "1", "--set", "data.image_px=64", "--set", "preprocessing.resize_px=32", "--set", "train.batch_size=8",
@@ -97,6 +98,28 @@ def test_other_data_are_explained_into_their_own_folder(place: Path, lentigo: Ca
     assert "faithfulness" not in about
     assert f"6 maps of 8x8 cells: {folder / 'heatmaps.npy'}" in shown
     assert (folder / "predictions.csv").is_file()
+
+
+def test_a_segmenter_finds_what_no_mask_is_given_for(place: Path, lentigo: Callable[..., str], tmp_path: Path) -> None:
+    for part in ("train", "test"):  # without metadata.csv, which names the masks
+        shutil.copytree(place / "elsewhere" / part, tmp_path / "bare" / part)
+    segmenter, run = write_segmenter(tmp_path / "segmenter"), tmp_path / "run"
+    shutil.copytree(place / "run", run)
+    lentigo("explain", run, "--data", "bare", "--segmenter", segmenter, "--maps-only")
+    (folder,) = (path for path in (run / "evaluations").iterdir() if path.name.startswith("bare-"))
+    about = read_json(folder / "explanation.json")
+    assert about["segmenter"] == sha256_of(segmenter / "checkpoint.safetensors")
+    assert {state.split(",")[0] for state in about["look"]["masks"]} == {"segmenter"}
+    assert sum(about["look"]["masks"].values()) == 6
+
+
+def test_a_comparison_asks_for_a_run_of_a_segmenter(place: Path, lentigo: Callable[..., str], tmp_path: Path) -> None:
+    error = lentigo(
+        "compare", place / "drawn", "--models", "tiny_vgg", "--out", "out", "--segmenter", place / "run", error=True
+    )  # fmt: skip
+    assert "is of tiny_vgg, which finds no lesion; give a run of lesion_unet" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_only_maps_are_made_and_measured_on_request(place: Path, lentigo: Callable[..., str]) -> None:

@@ -9,8 +9,9 @@ import torch
 from lentigo.config import Experiment
 from lentigo.data.pack import ImagePack
 from lentigo.data.table import ImageTable
-from lentigo.learn.checkpoint import Checkpoint, save_checkpoint
+from lentigo.learn.checkpoint import Checkpoint, SegmenterCheckpoint, save_checkpoint
 from lentigo.models.contract import LesionClassifier
+from lentigo.models.lesion_unet import LesionUNet
 from lentigo.models.registry import create_model, resolve_preprocessing
 from tests.data.pictures import SIDE_PX, packed, write_mask
 
@@ -47,6 +48,23 @@ def packed_moles(
 
 def experiment(name: str = "tiny_vgg") -> Experiment:
     return Experiment().changed(data={"image_px": SIDE_PX}, **SMALL[name])
+
+
+def write_segmenter(folder: Path, seed: int = 0) -> Path:
+    """A run folder of a segmenter with its first weights."""
+    config = Experiment().changed(
+        data={"image_px": SIDE_PX},
+        model={"name": "lesion_unet", "options": {"width": 4, "stages": 3}},
+        preprocessing={"resize_px": 32},
+    )
+    settings = resolve_preprocessing(config.model, config.preprocessing)
+    model = create_model(config.model, settings, seed=seed)
+    assert isinstance(model, LesionUNet)
+    folder.mkdir(parents=True)
+    (folder / "experiment.toml").write_text(config.to_toml())
+    made = SegmenterCheckpoint(model=model, experiment=config, preprocessing=settings, pack_key="made up")
+    save_checkpoint(folder / "checkpoint.safetensors", made)
+    return folder
 
 
 def write_run(folder: Path, name: str = "tiny_vgg", seed: int = 0) -> Path:

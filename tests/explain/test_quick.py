@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from torch import Tensor, nn
 
+from lentigo.explain import quick as quick_module
 from lentigo.explain.cam import grad_cam
 from lentigo.explain.quick import _suits, _Winograd, quick_copy
 from lentigo.models.contract import LesionClassifier
@@ -104,7 +105,7 @@ NETWORKS: dict[str, Any] = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_copy_gives_the_networks_own_numbers(name: str) -> None:
     model, size_px = NETWORKS[name]()
-    images = random_images(9, size_px)  # not a whole number of pieces
+    images = random_images(9, size_px)
     quick = quick_copy(model.eval())
     with torch.no_grad():
         assert relative_error(quick.features(images), model.features(images)) < 2e-5
@@ -122,6 +123,17 @@ def test_copy_of_a_full_size_network_gives_its_own_numbers(name: str) -> None:
     model, images = untrained(name, 224), random_images(3, 224)
     ours, own = grad_cam(quick_copy(model), images), grad_cam(model, images)
     assert relative_error(ours.malignant, own.malignant) < 2e-5
+
+
+@pytest.mark.parametrize(("pixels", "pieces"), [(1, [1] * 5), (64 * 2 + 63, [2, 2, 1]), (64 * 5, [5]), (10**6, [5])])
+def test_a_batch_goes_through_in_pieces(pixels: int, pieces: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images, sizes = bent_net(), random_images(5, 8), []
+    model.features[0].register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    quick = quick_copy(model)
+    monkeypatch.setattr(quick_module, "_PIECE_PX", pixels)
+    found = grad_cam(quick, images).malignant
+    assert sizes == pieces
+    assert relative_error(found, grad_cam(model, images).malignant) < 1e-5
 
 
 def test_copy_shares_the_head_and_holds_the_features_as_they_were() -> None:

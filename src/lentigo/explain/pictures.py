@@ -112,7 +112,7 @@ def explain_pictures(
     drawing = _Drawing(checkpoint=checkpoint, method=found, scale=scale, whose=whose)
     for image in mapped:
         picture = out / f"{image.path.stem}.png"
-        _write(picture, partial(_sheet(image, drawing).save, format="PNG", optimize=True))
+        _write(picture, partial(_sheet(image, drawing).save, format="PNG"))
         if keep_maps:
             signed = image.values[0] - image.values[1]
             _write(picture.with_suffix(".npy"), partial(np.save, arr=signed, allow_pickle=False))
