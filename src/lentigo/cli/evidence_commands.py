@@ -23,6 +23,8 @@ from lentigo.errors import ConfigError
 from lentigo.terminal import Display, say
 
 if TYPE_CHECKING:
+    import torch
+
     from lentigo.data.predictions import Predictions
     from lentigo.data.table import ImageTable
     from lentigo.evidence.decisions import Decisions
@@ -38,27 +40,38 @@ def evaluate(
     data: OtherDataOpt = None,
     positive: PositiveOpt = None,
     prevalence: PrevalenceOpt = None,
+    device: DeviceOpt = None,
     cache: CacheOpt = None,
 ) -> None:
-    """Score a run on its test images, or on other data without copies of what it learned from; with intervals."""
+    """Score a run on its test images, or on other data without copies of what it learned from; with intervals.
+
+    A segmenter is scored by the masks of experts.
+    """
     from lentigo.data.beside import lines_beside, probes_beside
     from lentigo.data.columns import columns_of
     from lentigo.evidence.assessment import PREVALENCE, assess
     from lentigo.files import read_json, write_json
+    from lentigo.learn.device import choose_device
     from lentigo.learn.elsewhere import evaluate_elsewhere
     from lentigo.learn.evaluation import decisions_of, evaluate_run
+    from lentigo.learn.run import run_model
+    from lentigo.models.registry import SEGMENTERS
     from lentigo.report.evidence_words import assessment_lines, left_out_line
 
+    where = choose_device(device or "auto")
+    if run_model(run) in SEGMENTERS:
+        _evaluate_segmenter(run, data, positive, prevalence, where, cache)
+        return
     display = Display()
     prepared = data_of_run(run, data, positive, cache)
     if prepared.own:
         table, pack, split, folder = prepared.table, prepared.pack, prepared.split, run
         with display.bar("scoring", len(table)) as advance:
-            predictions = evaluate_run(run, table, pack, split, on_progress=advance).predictions
+            predictions = evaluate_run(run, table, pack, split, device=where, on_progress=advance).predictions
         scored = split.indices(table, "test")
         of_scored = table.subset(scored), pack.subset(scored)
     else:
-        found = evaluate_elsewhere(run, prepared.table, cache=cache, bar=display.bar)
+        found = evaluate_elsewhere(run, prepared.table, cache=cache, device=where, bar=display.bar)
         table, pack, split, folder = found.table, found.pack, None, found.folder
         predictions, of_scored = found.evaluation.predictions, (table, pack)
         labels = [image.label for image in found.left_out]
@@ -79,6 +92,31 @@ def evaluate(
     for line in lines_beside(read_json(folder / "metrics.json"), probes):
         say(line)
     say(f"written to {folder}\n{NOTICE}")
+
+
+def _evaluate_segmenter(
+    run: Path,
+    data: Path | None,
+    positive: list[str] | None,
+    prevalence: float | None,
+    device: "torch.device",
+    cache: Path | None,
+) -> None:
+    from lentigo.learn.segmenter_score import evaluate_segmenter
+    from lentigo.report.evidence_words import left_out_line
+    from lentigo.report.look_words import segmenter_lines
+
+    if prevalence is not None:
+        raise ConfigError(f"--prevalence is for scores of malignancy, and {run} is a segmenter's; leave it out")
+    display, prepared = Display(), data_of_run(run, data, positive, cache)
+    split = prepared.split if prepared.own else None
+    found = evaluate_segmenter(run, prepared.table, prepared.pack, split, device=device, cache=cache, bar=display.bar)
+    if split is None:
+        labels = [image.label for image in found.seen.left_out]
+        say(left_out_line(len(prepared.table), labels, found.seen.unchecked, of_test=found.seen.of_test))
+    for line in segmenter_lines(found.score.to_dict()):
+        say(line)
+    say(f"written to {found.folder}\n{NOTICE}")
 
 
 @app.command(

@@ -71,7 +71,7 @@ def evaluate_elsewhere(
     with bar(f"decoding {name}", len(table)) as told:
         pack = pack_images(table, image_px=about["image_px"], cache=cache, progress=told)
     folder = run / "evaluations" / f"{table.name}-{pack.key[:8]}"
-    seen = _seen_before(run, own, table, pack, cache=cache, bar=bar)
+    seen = seen_before(run, table, pack, own=own, score=True, device=device, cache=cache, bar=bar)
     left_out = seen.left_out
     gone = {image.id for image in left_out}
     kept = [index for index, row in enumerate(table.rows) if row.id not in gone]
@@ -81,8 +81,7 @@ def evaluate_elsewhere(
             "score: give other data"
         )
     table, pack = table.subset(kept), pack.subset(kept)
-    note = {"checkpoint": network_of(run), "images_of_test": seen.of_test, "unchecked": seen.unchecked}
-    note |= {"images": [asdict(image) for image in left_out]}
+    note = seen.note(network_of(run))
     found = None if again else _kept(folder, table, note)
     if found is None:
         with bar(f"scoring {name}", len(table)) as told:
@@ -107,6 +106,11 @@ class Seen:
     left_out: tuple[LeftOut, ...] = ()
     of_test: int = 0
     unchecked: str = ""
+
+    def note(self, checkpoint: str) -> dict[str, Any]:
+        """The content of left_out.json for the network with these weights."""
+        about = {"checkpoint": checkpoint, "images_of_test": self.of_test, "unchecked": self.unchecked}
+        return {**about, "images": [asdict(image) for image in self.left_out]}
 
 
 def copies_of(
@@ -142,6 +146,34 @@ def copies_of(
     )
 
 
+def seen_before(
+    run: Path,
+    table: ImageTable,
+    pack: ImagePack,
+    *,
+    own: TrainingData | None = None,
+    score: bool = False,
+    device: torch.device | None = None,
+    cache: Path | None = None,
+    bar: Bar | None = None,
+) -> Seen:
+    """Which images of other data a run knows, or why that cannot be told.
+
+    Args:
+        own: what the run was trained on, where the caller has it at hand; None: read from where it was.
+        score: a classifier that was never scored is scored on its validation images, while these are at hand.
+        device: where it is scored; None: the CPU.
+    Raises: DataError: an image cannot be read, or the disk is full.
+    """
+    bar = bar or silent
+    found = _own_images(run, cache=cache, bar=bar) if own is None else own
+    if isinstance(found, str):
+        return Seen(unchecked=found)
+    if score and not (run / "validation.csv").is_file():
+        score_validation(run, found.table, found.pack, found.split, device=device)
+    return copies_of(found, table, pack, cache=cache, bar=bar)
+
+
 def _own_images(run: Path, *, cache: Path | None, bar: Bar) -> TrainingData | str:
     """What a run was trained on, read from where it was; or why that cannot be."""
     about = run_about(run)["data"]
@@ -154,17 +186,6 @@ def _own_images(run: Path, *, cache: Path | None, bar: Bar) -> TrainingData | st
     if pack.key != about["pack_key"]:
         return f"{table.name} has changed since {run.name} was trained on it"
     return TrainingData(table=table, pack=pack, split=read_run(run, table)[1])
-
-
-def _seen_before(
-    run: Path, own: TrainingData | None, table: ImageTable, pack: ImagePack, *, cache: Path | None, bar: Bar
-) -> Seen:
-    found = _own_images(run, cache=cache, bar=bar) if own is None else own
-    if isinstance(found, str):
-        return Seen(unchecked=found)
-    if not (run / "validation.csv").is_file():  # trained and never scored: its decisions are made now
-        score_validation(run, found.table, found.pack, found.split)
-    return copies_of(found, table, pack, cache=cache, bar=bar)
 
 
 def _copies_in(ours: ImagePack, theirs: ImagePack, what: str, cache: Path | None, bar: Bar) -> tuple[Twins, ...]:

@@ -133,6 +133,14 @@ def run_about(run: Path) -> dict[str, Any]:
     return about
 
 
+def run_model(run: Path) -> str:
+    """The name of the network that a run trains.
+
+    Raises: RunError: the folder is no run, or its experiment is damaged.
+    """
+    return _experiment(run).model.name
+
+
 def write_history(run: Path, history: Sequence[AnyEpochRow], kind: type[AnyEpochRow] = EpochRow) -> None:
     """Write `history.csv`; `kind` names the columns.
 

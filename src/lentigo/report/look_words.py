@@ -8,7 +8,7 @@ from typing import Any
 from lentigo.evidence.intervals import Interval
 from lentigo.explain.looks import LEVEL, PRIMARY, Look, LookPair, Looks
 from lentigo.report.evidence_words import CHANCE, p_text
-from lentigo.report.texts import count_text, interval_text, listed, minus_text, percent_text
+from lentigo.report.texts import count_text, interval_text, listed, minus_text, percent_text, score_text
 
 FILLS = {
     "own": "the colour of the image's own skin",
@@ -40,6 +40,26 @@ def explanation_lines(about: Mapping[str, Any]) -> list[str]:
         )
     if sentence := background_sentence(found["title"], about.get("background", {})):
         lines.append(sentence)
+    return lines
+
+
+def segmenter_lines(score: Mapping[str, Any]) -> list[str]:
+    """For the terminal, from a segmenter's segmentation.json."""
+    mean = Interval(score["jaccard"], score["jaccard_low"], score["jaccard_high"])
+    images, unsure, below = score["n_images"], score["n_low_confidence"], score["share_below_half"]
+    half = score_text(score["quantiles"]["0.5"])
+    lines = [
+        f"mean Jaccard index with the experts' masks {interval_text(mean)} on {count_text(images)} images; half of "
+        f"them have {half} or more, {100 * below:.1f} % less than 0.5"
+    ]
+    if unsure < images:
+        confident, ranks = score_text(score["jaccard_confident"]), score_text(score["rank_correlation"])
+        lines.append(
+            f"{count_text(unsure)} of them lie below the confidence asked for; the others have {confident} on average; "
+            f"rank correlation of confidence and index: {ranks}"
+        )
+    if score["n_left_out"]:
+        lines.append(f"{count_text(score['n_left_out'])} more images have no mask, or an empty one")
     return lines
 
 

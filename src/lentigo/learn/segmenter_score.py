@@ -1,0 +1,71 @@
+"""A finished segmenter's score against experts' masks, as files: a row an image, and what they come to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lentigo.data.copies import Bar, silent
+from lentigo.data.pack import ImagePack
+from lentigo.data.split import Split
+from lentigo.data.table import ImageTable
+from lentigo.errors import DataError
+from lentigo.files import write_csv, write_json
+from lentigo.learn.elsewhere import Seen, seen_before
+from lentigo.learn.evaluation import network_of
+from lentigo.learn.segmentation import SegmenterScore, score_segmenter
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterEvaluation:
+    """A segmenter's score, where it is written, and which images were left out as copies."""
+
+    score: SegmenterScore
+    folder: Path
+    seen: Seen  # empty on the run's own images
+
+
+def evaluate_segmenter(
+    run: Path,
+    table: ImageTable,
+    pack: ImagePack,
+    split: Split | None,
+    *,
+    device: torch.device | None = None,
+    cache: Path | None = None,
+    bar: Bar | None = None,
+) -> SegmenterEvaluation:
+    """Score a segmenter; write `segmentation.csv` and `segmentation.json` into the run or RUN/evaluations/NAME-KEY.
+
+    Args:
+        split: of the run's own images, whose test part is scored; None: other images, of which copies of what the run
+            was trained on are left out.
+        bar: shows progress: a text and a total to a context that takes the number done.
+    Raises:
+        RunError: it is no finished run of a segmenter.
+        DataError: no image that is left has a mask, a mask cannot be used, or the disk is full.
+    """
+    bar, folder, seen = bar or silent, run, Seen()
+    if split is not None:
+        indices = split.indices(table, "test")
+        if not len(indices):
+            raise DataError(f"{run} has no test image; split the data with a test part, or give --data")
+    else:
+        folder = run / "evaluations" / f"{table.name}-{pack.key[:8]}"
+        seen = seen_before(run, table, pack, cache=cache, bar=bar)
+        gone = {image.id for image in seen.left_out}
+        indices = np.array([place for place, image in enumerate(table.ids) if image not in gone], dtype=np.int64)
+        if not indices.size:
+            raise DataError(
+                f"all {len(table)} images of {table.name} are copies of what {run} learned; give other data"
+            )
+    with bar("finding lesions", len(indices)) as told:
+        score = score_segmenter(run, table, pack, indices, device=device, on_progress=told)
+    rows = zip(score.ids, score.jaccard, score.confidence, strict=True)
+    header = ["image", "jaccard", "confidence"]
+    write_csv(folder / "segmentation.csv", header, [[image, f"{j:.6g}", f"{c:.6g}"] for image, j, c in rows])
+    if split is None:
+        write_json(folder / "left_out.json", seen.note(network_of(run)))
+    write_json(folder / "segmentation.json", {"checkpoint": network_of(run), **score.to_dict()})
+    return SegmenterEvaluation(score=score, folder=folder, seen=seen)
