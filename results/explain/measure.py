@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from lentigo.config import read_experiment
 from lentigo.data.pack import pack_images
 from lentigo.data.split import groups_of
 from lentigo.data.table import ImageTable, read_table
@@ -27,9 +28,8 @@ from lentigo.explain.looks import Maps, compare_looks
 from lentigo.explain.stage import GRAD_CAM, read_explanation, read_maps
 from lentigo.explain.survey import survey_images
 from lentigo.files import read_json, write_json
-from lentigo.learn.checkpoint import run_checkpoint
 from lentigo.learn.training import read_run
-from lentigo.models.registry import model_entry
+from lentigo.models.registry import model_entry, resolve_preprocessing
 
 SHARED = Path("../shared/data")
 
@@ -79,11 +79,14 @@ def measure(
 
 
 def maps_of(run: Path, folder: Path, method: str, rows: np.ndarray) -> Maps:
-    """A network's maps of some of the images in a folder."""
-    checkpoint = run_checkpoint(run)
-    title = model_entry(checkpoint.experiment.model.name).title
-    maps = np.asarray(read_maps(folder, method)[rows])
-    return Maps(title=title, maps=maps, preprocessing=checkpoint.preprocessing)
+    """A network's maps of some of the images in a folder; its weights are not needed."""
+    experiment = read_experiment(run / "experiment.toml")
+    title, seed = model_entry(experiment.model.name).title, experiment.seed
+    return Maps(
+        title=f"{title}, seed {seed}" if seed else title,
+        maps=np.asarray(read_maps(folder, method)[rows]),
+        preprocessing=resolve_preprocessing(experiment.model, experiment.preprocessing),
+    )
 
 
 def without_ids(about: dict[str, Any]) -> dict[str, Any]:

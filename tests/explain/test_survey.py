@@ -289,5 +289,23 @@ def test_a_segmenter_is_not_asked_where_all_masks_are_given(tmp_path: Path) -> N
     assert_array_equal(found.lesions, lesions)
 
 
+def test_an_image_is_done_when_its_lesion_is_found(
+    five: tuple[ImageTable, ImagePack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Progress never runs ahead of the segmenter, which takes most of the time; pieces without work do not ask it."""
+    monkeypatch.setattr(module, "_IN_FLIGHT", 2)
+    events: list[object] = []
+
+    class Noted(MadeUp):
+        def __call__(self, pack: ImagePack, indices: Sequence[int], *, size_px: int) -> tuple[np.ndarray, np.ndarray]:
+            events.append(list(indices))
+            return super().__call__(pack, indices, size_px=size_px)
+
+    found = survey(five, segmenter=Noted(), size_px=10, progress=events.append)
+    assert events == [2, [2, 3], 2, [4], 1]
+    assert found.confidences.tolist() == pytest.approx([1, 1, 0.39, 0.41, 0.39])
+    assert found.lesions[2:, 5:].all()
+
+
 def test_counts_are_json(five: tuple[ImageTable, ImagePack]) -> None:
     assert json.loads(json.dumps(survey(five).counts()))["expert"] == 1

@@ -56,8 +56,10 @@ class Ticks(NamedTuple):
 
 
 def frame_region(image: UInt8[np.ndarray, "height width 3"]) -> Bool[np.ndarray, "height width"]:
-    """The black around a dermatoscope's round field. A dark lesion that reaches the edge makes no dent in a round field
-    and is not taken for it.
+    """The black around a dermatoscope's round field.
+
+    A dark lesion that reaches over one side makes no dent in a round field and is not taken for it; of a black one over
+    a corner, what lies beyond the chord is.
     """
     return _at_size(image, _FRAME_SIDE_PX, _frame)
 
@@ -71,7 +73,8 @@ def ruler_region(image: UInt8[np.ndarray, "height width 3"]) -> Bool[np.ndarray,
     """The strip of a scale: five or more parallel dark or light ticks in even steps, or a straight line with
     15 of them.
 
-    Numbers beside the ticks are part of it as far as they lie within a tick's rim.
+    Numbers beside the ticks are part of it as far as they lie within a tick's rim. Light ticks less than 5 % of the
+    side apart may be missed: they are like the skin between dark hairs.
     """
     return _at_size(image, _SIDE_PX, _rulers)
 
@@ -104,15 +107,16 @@ def grown(plane: Bool[np.ndarray, "height width"], by_px: float) -> Bool[np.ndar
 
 
 def hull(plane: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """The convex hull of what is True."""
+    """The convex hull of what is True; nothing where nothing is."""
     filled = np.zeros(plane.shape, dtype=np.uint8)
-    points = np.argwhere(plane)[:, ::-1].astype(np.int32)
-    cv2.fillConvexPoly(filled, cv2.convexHull(points[:, None]), 1)
+    if plane.any():
+        points = np.argwhere(plane)[:, ::-1].astype(np.int32)
+        cv2.fillConvexPoly(filled, cv2.convexHull(points[:, None]), 1)
     return filled > 0
 
 
 def disc(radius_px: float) -> UInt8[np.ndarray, "size size"]:
-    """A round structuring element, of radius 1 or more."""
+    """A round structuring element, of radius 1 or more: all pixels that near, and a few up to half a pixel further."""
     size = 2 * max(1, round(radius_px)) + 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), dtype=np.uint8)
 

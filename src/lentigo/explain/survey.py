@@ -161,7 +161,7 @@ def _surveyed(
 ) -> Survey:
     lesions = np.zeros((len(table), size_px, size_px), dtype=bool)
     artefacts = {name: np.zeros_like(lesions) for name in ARTEFACTS}
-    confidences, without = np.ones(len(table)), [row for row, given in enumerate(table.rows) if not given.mask]
+    confidences = np.ones(len(table))
 
     def survey(row: int, image: UInt8[np.ndarray, "height width 3"]) -> None:
         for name, find in ARTEFACTS.items():
@@ -175,10 +175,11 @@ def _surveyed(
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
         for rows in _pieces(len(table)):
             list(pool.map(survey, rows, pack.read(rows)))
+            without = [row for row in rows if not table.rows[row].mask]
+            if segmenter is not None and without:
+                lesions[without], confidences[without] = segmenter(pack, without, size_px=size_px)
             if progress:
                 progress(len(rows))
-    if segmenter is not None and without:
-        lesions[without], confidences[without] = segmenter(pack, without, size_px=size_px)
     found_by = "automatic" if segmenter is None else "segmenter"
     return Survey(
         ids=tuple(table.ids),
