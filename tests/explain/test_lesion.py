@@ -8,6 +8,8 @@ from lentigo.data.masks import read_mask
 from lentigo.data.synthetic import draw_lesion
 from lentigo.data.table import read_table
 from lentigo.explain.lesion import LEAST_CONFIDENCE, find_lesion
+from lentigo.explain.lesion_pixels import first_look, looks, second_look, small_picture
+from lentigo.explain.lesion_weights import FIRST_LOOK, SECOND_LOOK
 from lentigo.imaging import read_image
 from tests.conftest import REAL_DATA
 
@@ -51,6 +53,23 @@ def test_a_dark_frame_is_no_lesion() -> None:
     assert jaccard(find_lesion(framed).mask, mask) > 0.85
 
 
+@pytest.mark.parametrize("radius", [0.06, 0.15, 0.28])
+def test_a_mask_never_lies_on_the_frame(radius: float) -> None:
+    """Nor does it where the lesion reaches the frame, but for a pixel of the small picture: three of these."""
+    field = disc(300, 0.5, 0.5, 0.45)
+    image = picture(disc(300, 0.7, 0.5, radius) & field)
+    image[~field] = 0
+    found = find_lesion(image)
+    assert found.mask.any()
+    assert not (found.mask & ~disc(300, 0.5, 0.5, 0.46)).any()
+
+
+def test_a_frame_around_nothing_gives_no_confident_lesion() -> None:
+    image = picture(np.zeros((300, 300), dtype=bool))
+    image[~disc(300, 0.5, 0.5, 0.45)] = 0
+    assert find_lesion(image).confidence < LEAST_CONFIDENCE
+
+
 def test_hairs_across_it_change_little() -> None:
     mask = disc(300, 0.5, 0.5, 0.2)
     image = picture(mask)
@@ -66,9 +85,23 @@ def test_two_lesions_that_stand_out_alike_are_both_found() -> None:
 
 def test_a_mirrored_picture_has_the_mirrored_mask() -> None:
     drawn = draw_lesion(3, 4, malignant=False, size_px=192)
-    there, mirrored = find_lesion(drawn.image), find_lesion(np.ascontiguousarray(drawn.image[:, ::-1]))
-    assert jaccard(there.mask, mirrored.mask[:, ::-1]) > 0.97
-    assert mirrored.confidence == pytest.approx(there.confidence, abs=0.02)
+    there = find_lesion(drawn.image)
+    for axis in (0, 1):
+        mirrored = find_lesion(np.ascontiguousarray(np.flip(drawn.image, axis)))
+        assert jaccard(there.mask, np.flip(mirrored.mask, axis)) > 0.97
+        assert mirrored.confidence == pytest.approx(there.confidence, abs=0.02)
+
+
+def test_all_that_is_said_of_pixels_has_a_weight_and_looks_are_probabilities() -> None:
+    small = small_picture(picture(disc(200, 0.5, 0.5, 0.2)))
+    first, *later = looks(small)
+    assert {*first_look(small), "one"} == set(FIRST_LOOK)
+    assert {*second_look(small, first), "one"} == set(SECOND_LOOK)
+    assert len(later) == 3
+    for plane in (first, *later):
+        assert plane.min() >= 0
+        assert plane.max() <= 1
+        assert plane[48, 48] > 0.5 > plane[4, 4]
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), SKIN])
@@ -76,6 +109,10 @@ def test_in_one_colour_nothing_is_found(colour: tuple[int, int, int]) -> None:
     found = find_lesion(np.full((120, 90, 3), colour, dtype=np.uint8))
     assert not found.mask.any()
     assert (found.mask.shape, found.confidence) == ((120, 90), 0.0)
+
+
+def test_skin_alone_gives_no_confident_lesion() -> None:
+    assert find_lesion(picture(np.zeros((200, 200), dtype=bool))).confidence < LEAST_CONFIDENCE
 
 
 def test_noise_gives_no_warning_and_a_confidence_in_range() -> None:
@@ -100,5 +137,6 @@ def test_on_real_images_it_agrees_with_experts(real_data: object) -> None:
         for row in rows
     ]
     scores, sure = np.array([jaccard(f.mask, m) for f, m in found]), np.array([f.confidence for f, _ in found])
-    assert scores.mean() > 0.65
-    assert scores[sure >= LEAST_CONFIDENCE].mean() > scores.mean()
+    assert scores.mean() > 0.68
+    assert scores[sure >= LEAST_CONFIDENCE].mean() > scores.mean() + 0.03
+    assert sure.mean() == pytest.approx(scores.mean(), abs=0.1)  # an expectation

@@ -3,7 +3,8 @@
 Colours are absorbances, -log of a pixel's value, less that of the skin at the picture's rim: what another lamp or
 camera multiplies falls out, and what melanin and blood add stays. A first logistic regression judges pixels by their
 colour beside the picture's other colours. A second one, which is applied three times, also sees the colours of what was
-found so far, inside and outside. Both were fitted to the training part of ISIC 2017. No torch.
+found so far, inside and outside. Both were fitted to the training part of ISIC 2017
+(`benchmarks/fit_lesion_masks.py`). No torch.
 """
 
 import math
@@ -59,12 +60,12 @@ def small_picture(image: UInt8[np.ndarray, "height width 3"]) -> SmallPicture:
     return SmallPicture(absorbed=relative, soft=soft, seen=seen, box=box)
 
 
-def lesion_probability(picture: SmallPicture) -> Float32[np.ndarray, "side side"]:
-    """Of each pixel, that an expert would draw the outline around it."""
-    probability = probability_of(first_look(picture), FIRST_LOOK)
+def looks(picture: SmallPicture) -> list[Float32[np.ndarray, "side side"]]:
+    """Of each pixel, the probability that an expert would draw the outline around it: after each look."""
+    probabilities = [probability_of(first_look(picture), FIRST_LOOK)]
     for _ in range(SECOND_LOOKS):
-        probability = probability_of(second_look(picture, probability), SECOND_LOOK)
-    return probability
+        probabilities.append(probability_of(second_look(picture, probabilities[-1]), SECOND_LOOK))
+    return probabilities
 
 
 def probability_of(features: Features, weights: Mapping[str, float]) -> Float32[np.ndarray, "side side"]:
@@ -92,14 +93,15 @@ def first_look(picture: SmallPicture) -> dict[str, Values | float]:
         "spread": float(ordered[:, 2].std()),
         "darkest": float(high[2]),
         "near_red": near[..., 0],
-        "wide_green": wide[..., 1],
-        "wide_blue": wide[..., 2],
+        "near_blue": near[..., 2],
         "widest_red": widest[..., 0],
+        "widest_green": widest[..., 1],
+        "widest_blue": widest[..., 2],
         "bent_blue": np.tanh(3 * blue),
-        "bent_green": np.tanh(8 * green),
+        "bent_wide_blue": np.tanh(3 * wide[..., 2]),
+        "bent_green": np.tanh(3 * green),
         "cold": cold,
         "cold_away": cold * away,
-        "away": away**2,
         "edge": _distance_from_edge(seen),
     }
 
@@ -116,24 +118,30 @@ def second_look(picture: SmallPicture, probability: Values) -> dict[str, Values 
     length = axis @ axis + np.float32(1e-3)
     likelier = _log_likelihood(flat, lesion_mean, lesion_spread) - _log_likelihood(flat, skin_mean, skin_spread)
     between = (flat - (lesion_mean + skin_mean) / 2) @ np.linalg.solve((skin_spread + lesion_spread) / 2, axis)
-    local = soft - weighted_mean(
-        picture.absorbed, skin, 10.5
-    )  # against the skin around here: lamps light a picture unevenly
+    # Against the skin around here: lamps light a picture unevenly.
+    local = soft - weighted_mean(picture.absorbed, skin, 10.5)
     along = np.clip(local @ axis / length, -1, 2)
     from_lesion, spread = _distances(lesion)
+    between = smooth(between.reshape(p.shape).clip(-8, 8).astype(np.float32), 1.9)
+    logit = np.log((p + np.float32(1e-3)) / (1 - p + np.float32(1e-3)))
     return {
-        "probability": p,
         "wide_probability": smooth(p, 2.25),
-        "likelier": np.tanh(likelier.reshape(p.shape).clip(-8, 8) / 2),
-        "between": smooth(between.reshape(p.shape).clip(-8, 8).astype(np.float32), 1.9),
+        "widest_probability": smooth(p, 6.0),
+        "wide_logit": smooth(logit, 2.25),
+        "widest_logit": smooth(logit, 6.0),
+        "likelier": smooth(np.tanh(likelier.reshape(p.shape).clip(-8, 8) / 2), 1.9),
+        "between": between,
+        "bent_between": np.tanh(between),
         "along": along,
         "bent_along": np.tanh(6 * (along - np.float32(0.35))),
         "local_blue": local[..., 2],
         "bent_local_green": np.tanh(6 * local[..., 1]),
-        "blue": soft[..., 2],
+        "red": soft[..., 0],
+        "green": soft[..., 1],
         "from_lesion": from_lesion,
-        "from_lesion_2": np.minimum(from_lesion / (spread + np.float32(0.05)), 3) ** 2,
-        "away": distance_from_middle() ** 2,
+        "from_lesion_in_spreads": np.minimum(from_lesion / (spread + np.float32(0.05)), 3),
+        "away": distance_from_middle(),
+        "edge": _distance_from_edge(picture.seen),
         "share": float(np.log(lesion.sum() / (skin.sum() + lesion.sum()) + 0.01)),
         "contrast": float(np.sqrt(length)),
         "doubt": float((p * (1 - p))[picture.seen].mean()),
@@ -145,6 +153,12 @@ def smooth(
 ) -> Float32[np.ndarray, "side side *channel"]:
     """Gaussian smoothing."""
     return np.asarray(cv2.GaussianBlur(values, (0, 0), deviation_px, borderType=cv2.BORDER_REFLECT))
+
+
+def distance_from_edge_px(seen: Bool[np.ndarray, "side side"]) -> Float32[np.ndarray, "side side"]:
+    """From what is not seen, which is also what lies beyond the picture."""
+    framed = cv2.copyMakeBorder(seen.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    return np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, 3))[1:-1, 1:-1]
 
 
 @cache
@@ -182,7 +196,7 @@ def _without_hair(small: Small, seen: Plane) -> Colours:
 
 def _rim(absorbed: Colours, seen: Plane) -> Float32[np.ndarray, "3"]:
     """Median over the rim of what is seen; 0 where nothing is."""
-    rim = seen & (_distance_px(seen) < _RING_PX)
+    rim = seen & (distance_from_edge_px(seen) < _RING_PX)
     return np.median(absorbed[rim], axis=0) if rim.any() else np.zeros(3, dtype=np.float32)
 
 
@@ -193,7 +207,7 @@ def _stickers(relative: Colours, seen: Plane) -> Plane:
     cold = (red - blue > 0.3) & (red > 0.2)
     opened = cv2.morphologyEx(((warm | cold) & seen).astype(np.uint8), cv2.MORPH_OPEN, disc(1.0))
     _, parts, facts, _ = cv2.connectedComponentsWithStats(opened)
-    at_edge = np.unique(parts[_distance_px(seen) <= 2.5])
+    at_edge = np.unique(parts[distance_from_edge_px(seen) <= 2.5])
     hulls = np.zeros(seen.shape, dtype=np.uint8)
     for part in at_edge[at_edge > 0]:
         if facts[part, cv2.CC_STAT_AREA] > 0.008 * SIDE_PX**2:
@@ -209,14 +223,8 @@ def weighted_mean(values: Colours, weight: Values, deviation_px: float) -> Colou
     return mean
 
 
-def _distance_px(seen: Plane) -> Values:
-    """From what is not seen, which is also what lies beyond the picture."""
-    framed = cv2.copyMakeBorder(seen.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    return np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, 3))[1:-1, 1:-1]
-
-
 def _distance_from_edge(seen: Plane) -> Values:
-    return np.minimum(_distance_px(seen) / np.float32(SIDE_PX), np.float32(0.15))
+    return np.minimum(distance_from_edge_px(seen) / np.float32(SIDE_PX), np.float32(0.15))
 
 
 def _colour(
