@@ -1,5 +1,6 @@
 """The command line as a user meets it: in a process of its own, by what it prints and how it exits."""
 
+import inspect
 import json
 import os
 import re
@@ -9,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.models import OptionInfo
 
 from lentigo import cli
+from lentigo.cli import data_commands, evidence_commands, explain_commands
 from lentigo.config import ALLOWED_PROTOCOLS, PROTOCOLS, SOURCE_PROTOCOLS, Experiment
 from lentigo.data.synthetic import write_dataset
 from lentigo.errors import ConfigError
@@ -53,6 +56,23 @@ def test_every_command_has_an_example_in_its_help(
     called(command, "--help", monkeypatch=monkeypatch)
     shown = capsys.readouterr().out
     assert f"lentigo {command}" in shown[shown.index("Examples:") :]
+
+
+def test_an_option_with_a_placeholder_has_its_name_written_out() -> None:
+    """Typer up to 0.27 would call it by the placeholder: --PROTOCOL."""
+    apps = (cli.app, data_commands.app, evidence_commands.app, explain_commands.app)
+    callbacks = [command.callback for app in apps for command in app.registered_commands if command.callback]
+    assert len(callbacks) >= len(COMMANDS)
+    told = 0
+    for callback in callbacks:
+        for name, parameter in inspect.signature(callback).parameters.items():
+            for given in getattr(parameter.annotation, "__metadata__", ()):
+                if isinstance(given, OptionInfo) and given.metavar:
+                    # In an Annotated typer takes the first name for the default until it builds the command.
+                    named = [word for word in (given.default, *given.param_decls) if isinstance(word, str)]
+                    assert any(word.startswith("--") for word in named), name
+                    told += 1
+    assert told >= 8
 
 
 @pytest.mark.parametrize("command", ["compare", "audit", "train", "split"])

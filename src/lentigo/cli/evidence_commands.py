@@ -167,6 +167,7 @@ def report(
     predictions: Annotated[
         list[str] | None,
         typer.Option(
+            "--predictions",
             metavar="FILE",
             help="Scores of one classifier, CSV with image, label and logit or probability; NAME=FILE names it. "
             "Repeatable, or several files one after the other.",

@@ -56,6 +56,7 @@ AuditProtocolOpt = Annotated[
 ProtocolOpt = Annotated[
     str | None,
     typer.Option(
+        "--protocol",
         callback=_protocol,
         metavar="PROTOCOL",
         help=_PROTOCOL_HELP + "stratified where there are none.",
@@ -79,14 +80,14 @@ SeedsOpt = Annotated[
 ]
 ExternalOpt = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=PATH", help="Other data to score the networks on, unchanged; repeatable."),
+    typer.Option("--external", metavar="NAME=PATH", help="Other data to score the networks on, unchanged; repeatable."),
 ]
 StressOpt = Annotated[
     bool, typer.Option("--stress", help="Score the test images under blur, hair, flash and more too.")
 ]
 LimitOpt = Annotated[
     list[str] | None,
-    typer.Option(metavar="MODEL=MINUTES", help="Stop a model's training after so long; repeatable."),
+    typer.Option("--limit", metavar="MODEL=MINUTES", help="Stop a model's training after so long; repeatable."),
 ]
 PrevalenceOpt = Annotated[
     float | None,
@@ -98,7 +99,9 @@ PrevalenceOpt = Annotated[
 SegmenterOpt = Annotated[
     Path | None,
     typer.Option(
-        metavar="RUN", help="Run of a lesion_unet that finds lesions that have no mask; default image processing."
+        "--segmenter",
+        metavar="RUN",
+        help="Run of a lesion_unet that finds lesions that have no mask; default image processing.",
     ),
 ]
 SetOpt = Annotated[
