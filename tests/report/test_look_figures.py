@@ -119,9 +119,9 @@ def layers(*values: float | None, absolute: float | None = 0.5) -> list[dict[str
 def test_the_line_starts_at_1_and_falls_with_each_layer() -> None:
     svg = layer_chart(layers(0.6, 0.2, -0.4), 1, "VGG11", name="l")
     is_whole(svg)
-    (line,) = drawn(svg, (-0.2, -0.5), (3.2, 1), series(1))
+    (line,) = drawn(svg, (-0.2, -1), (3.2, 1), series(1))
     np.testing.assert_allclose(line, [[0, 1], [1, 0.6], [2, 0.2], [3, -0.4]], atol=0.01)
-    (grey,) = [line for line in drawn(svg, (-0.2, -0.5), (3.2, 1), "stroke: var(--muted)") if len(line) == 4]
+    (grey,) = [line for line in drawn(svg, (-0.2, -1), (3.2, 1), "stroke: var(--muted)") if len(line) == 4]
     np.testing.assert_allclose(grey[:, 1], [1, 0.5, 0.5, 0.5], atol=0.01)
     assert described(svg) == (
         "Weights of VGG11 made random from the last layer on; correlation of maps with the trained ones: layer0 0.60, "
@@ -139,7 +139,7 @@ def test_a_correlation_far_below_0_stays_on_the_chart() -> None:
 def test_an_undefined_layer_is_a_gap_and_told(undefined: float | None) -> None:
     svg = layer_chart(layers(0.5, undefined, 0.1, absolute=undefined), 0, "Tiny VGG", name="l")
     is_whole(svg)
-    (line,) = drawn(svg, (-0.2, -0.5), (3.2, 1), series(0))
+    (line,) = drawn(svg, (-0.2, -1), (3.2, 1), series(0))
     assert line[:, 0] == pytest.approx([0, 1, 3], abs=0.01)  # the third layer's mark stands alone
     assert "layer1 undefined, layer2 0.10." in described(svg)
 

@@ -12,6 +12,7 @@ from lentigo.evidence.intervals import UNDEFINED, Interval
 from lentigo.explain.looks import MEASURES, PRIMARY, Look
 from lentigo.report import look_words as words
 from lentigo.report.look import LookReport
+from lentigo.report.look_figures import layer_chart
 from lentigo.report.look_view import Cell, look_view
 from lentigo.report.pieces import page_environment
 from tests.report.made_up import SHARPNESS, explanation, look_report, looks, looks_of, survey, unmeasured
@@ -210,14 +211,34 @@ def test_curves_without_a_value_are_words() -> None:
 
 
 def test_stability_and_agreement(view: dict[str, Any], page: str) -> None:
-    assert [(title, shift, cell.value) for title, shift, cell in view["stability"]][:3] == [
-        ("Tiny_Vgg", "1 px", "0.900"), ("Tiny_Vgg", "3 px", "0.700"), ("Vgg11", "1 px", "0.900")
-    ]  # fmt: skip
     assert view["methods"] == ["HiResCAM", "Occlusion"]
-    assert tables(page)["Agreement between methods"] == [
-        [title, "0.800 0.750 to 0.850", "undefined"] for title in TITLES
+    title, cells = view["alike"][0]
+    assert title == "Tiny_Vgg"
+    assert [(cell.value, cell.note) for cell in cells] == [
+        ("0.900", "1 px"), ("0.700", "3 px"), ("0.800", ""), ("undefined", "")
+    ]  # fmt: skip
+    assert tables(page)["Other maps of the same image"] == [
+        [title, "0.900 0.850 to 0.950 1 px", "0.700 0.650 to 0.750 3 px", "0.800 0.750 to 0.850", "undefined"]
+        for title in TITLES
     ]
-    assert tables(page)["Stability under small shifts"][1] == ["Tiny_Vgg", "3 px", "0.700 0.650 to 0.750"]
+
+
+def test_the_background_within_a_source_has_its_own_row() -> None:
+    told = explanation(0)
+    told["background"]["within"] = {"isic2020": told["background"]["fills"]}
+    rows = look_view(look_report(runs={"tiny_vgg": told}))["background_rows"]
+    assert [fill for _, fill, _ in rows][3:] == ["one skin colour for all images; isic2020 alone"]
+    assert rows[3][2] == rows[1][2]
+
+
+def test_a_deep_network_s_layers_are_told_in_part_and_drawn_without_marks() -> None:
+    of = {"value": 0.1, "low": 0.0, "high": 0.2}
+    layers = [{"name": f"layer{n}", "correlation": of, "absolute": of} for n in range(90)]
+    deep, shallow = (layer_chart(layers[:count], 0, "Deep", name="deep") for count in (90, 9))
+    assert [f"layer{n} 0.10" in deep for n in (0, 1, 2, 3, 87)] == [True, False, False, True, True]
+    assert all(f"layer{n} 0.10" in shallow for n in range(9))
+    assert "<use" in shallow
+    assert deep.count("<use") < shallow.count("<use")
 
 
 def test_a_network_that_was_not_tested_is_left_out_and_the_others_keep_their_look() -> None:
@@ -279,7 +300,7 @@ def test_where_all_maps_are_empty_numbers_are_words() -> None:
     text = shown(report)
     assert {cell for row in tables(text)["Localisation at common cells"] for cell in row[1:]} == {"undefined"}
     assert {cell for row in tables(text)["Tests of the differences"] for cell in row[1:]} == {"undefined"}
-    assert tables(text)["Images measured"] == [[title, "39 empty map"] for title in TITLES]
+    assert tables(text)["Images measured"] == [[title, "39 with an empty map"] for title in TITLES]
     assert_no_python(text)
 
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from lentigo.report.figures import INK, MUTED, draw, model_style
 
 _PANEL_PX = (340, 280)
+_MARKED = 30  # layers; of more the marks run together, and a spoken list of them helps nobody
 _KINDS = {"deletion": "Deletion", "insertion": "Insertion"}
 
 
@@ -46,19 +47,28 @@ def layer_chart(layers: Sequence[Mapping[str, Any]], place: int, title: str, *, 
     values = [_number(layer["correlation"]["value"]) for layer in layers]
     absolute = [_number(layer["absolute"]["value"]) for layer in layers]
     at = np.arange(1, len(layers) + 1)
-    floor = -1 if any(value < -0.5 for value in (*values, *absolute)) else -0.5
+    few = len(layers) <= _MARKED
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.axhline(0, color=INK, linewidth=1, dashes=(4, 2), zorder=1)
-        look: dict[str, Any] = {"marker": style.marker, "markersize": 5, "clip_on": False}
+        look: dict[str, Any] = {"marker": style.marker if few else "", "markersize": 5, "clip_on": False}
         axes.plot([0, *at], [1, *values], color=style.colour, dashes=style.dashes or (None, None), **look)
-        axes.plot([0, *at], [1, *absolute], color=MUTED, linewidth=1.3, dashes=(2, 2), marker=".", clip_on=False)
-        axes.set(xlim=(-0.2, max(len(layers), 1) + 0.2), ylim=(floor, 1), xlabel="Layers with random weights")
+        axes.plot(
+            [0, *at],
+            [1, *absolute],
+            color=MUTED,
+            linewidth=1.3,
+            dashes=(2, 2),
+            marker="." if few else "",
+            clip_on=False,
+        )
+        axes.set(xlim=(-0.2, max(len(layers), 1) + 0.2), ylim=(-1, 1), xlabel="Layers with random weights")
         axes.set(ylabel="Rank correlation")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
-    spoken = ", ".join(f"{layer['name']} {_spoken(value)}" for layer, value in zip(layers, values, strict=True))
+    told = list(zip(layers, values, strict=True))[:: max(1, len(layers) // _MARKED)]
+    spoken = ", ".join(f"{layer['name']} {_spoken(value)}" for layer, value in told)
     description = (
         f"Weights of {title} made random from the last layer on; correlation of maps with the trained ones: {spoken}."
     )

@@ -1,8 +1,8 @@
 """Where networks look, as the template shows it: tables of text, charts, sentences."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -20,6 +20,11 @@ from lentigo.report.texts import bounds_text, capital, count_text, minus_text, s
 
 # Shares are printed in percent; a density and an AUC are not.
 _FILLED = {"blur": "blurred", "mean": "mean colour"}
+_STATES = {
+    "empty map": "with an empty map",
+    "no lesion": "without lesion in what the network sees",
+    "all lesion": "in which it sees lesion alone",
+}
 _PERCENT = ("inside", "pointing", "best_iou", "fixed_iou")
 
 
@@ -152,7 +157,7 @@ def _artefact_cell(share: Interval, area: Interval) -> Cell:
 
 
 def _states(look: Look) -> str:
-    return ", ".join(f"{count_text(n)} {state}" for state, n in look.states.items())
+    return ", ".join(f"{count_text(n)} {_STATES.get(state, state)}" for state, n in look.states.items())
 
 
 def _background(report: LookReport, networks: Mapping[str, Look]) -> dict[str, Any]:
@@ -163,6 +168,11 @@ def _background(report: LookReport, networks: Mapping[str, Look]) -> dict[str, A
         rows += [
             (look.title, words.FILLS[fill], _background_cells(found))
             for fill, found in background.get("fills", {}).items()
+        ]
+        rows += [
+            (look.title, f"{words.FILLS['common']}; {source} alone", _background_cells(fills["common"]))
+            for source, fills in background.get("within", {}).items()
+            if "common" in fills
         ]
         if sentence := words.background_sentence(look.title, background):
             sentences.append(sentence)
@@ -193,17 +203,18 @@ def _faithfulness(report: LookReport, networks: Mapping[str, Look]) -> dict[str,
             (title, Markup(layer_chart(found[name]["layers"], places[name], title, name=f"layers{places[name]}")))
             for name, title in titles.items()
         ],
-        "stability": [
-            (titles[name], f"{shift} px", _cell("pixel_auc", read_interval(value)))
-            for name, told in found.items()
-            for shift, value in told["stability"].items()
-        ],
         "methods": methods,
-        "agreement": [
-            (titles[name], [_cell("pixel_auc", read_interval(told["agreement"][method])) for method in methods])
-            for name, told in found.items()
-        ],
+        "alike": [(titles[name], _alike(told, methods)) for name, told in found.items()],
     }
+
+
+def _alike(told: Mapping[str, Any], methods: Sequence[str]) -> list[Cell]:
+    """How alike the maps stay under a small and a larger shift, and how alike those of other methods are."""
+    cells = [
+        replace(_cell("pixel_auc", read_interval(value)), note=f"{shift} px")
+        for shift, value in told["stability"].items()
+    ]
+    return cells + [_cell("pixel_auc", read_interval(told["agreement"][method])) for method in methods]
 
 
 def _curve_cell(curve: Mapping[str, Any]) -> Cell:
