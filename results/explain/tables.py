@@ -58,11 +58,15 @@ def of_looks(looks: dict[str, Any]) -> None:
         )
     rows([["difference of `inside`", "95 %", "p"], *pairs])
     lies = [
-        [look["title"], *(f"{span(on)} of {area['value']:.3f}" for on, area in look["artefacts"].values())]
+        [look["title"], *(lies_on(*found) for found in look["artefacts"].values())]
         for look in looks["looks"].values()
         if look.get("artefacts")
     ]
     rows([["share on, of the area of", "frame", "hair", "ruler"], *lies])
+
+
+def lies_on(share: dict[str, Any], area: dict[str, Any]) -> str:
+    return "–" if share["value"] is None else f"{span(share)} of {area['value']:.3f}"
 
 
 def of_fills(title: str, fills: dict[str, Any]) -> list[list[str]]:
@@ -94,7 +98,8 @@ def of_checks(title: str, found: dict[str, Any]) -> list[str]:
 def span(found: dict[str, Any], sign: str = "") -> str:
     if found["value"] is None:
         return "–"
-    return f"{found['value']:{sign}.3f} ({found['low']:{sign}.3f} to {found['high']:{sign}.3f})".replace("-", "−")
+    bounds = "" if found["low"] is None else f" ({found['low']:{sign}.3f} to {found['high']:{sign}.3f})"
+    return f"{found['value']:{sign}.3f}{bounds}".replace("-", "−")
 
 
 def percent(found: dict[str, Any]) -> str:
