@@ -214,7 +214,18 @@ def test_a_missing_stage_is_made_up_for(drawn: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["none", "weights", "masks", "images", "damaged", "maps of another method", "no table", "maps only"],
+    [
+        "none",
+        "weights",
+        "masks",
+        "images",
+        "damaged",
+        "maps of another method",
+        "no table",
+        "maps only",
+        "no tests",
+        "one method",
+    ],
 )
 def test_an_explanation_is_reused_only_where_it_is_of_these_weights_images_and_masks(
     finished: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
@@ -239,6 +250,11 @@ def test_an_explanation_is_reused_only_where_it_is_of_these_weights_images_and_m
     elif change == "maps only":
         about = read_json(folder / "explanation.json")
         write_json(folder / "explanation.json", {key: about[key] for key in about if key != "background"})
+    elif change == "no tests":
+        about = read_json(folder / "explanation.json")
+        write_json(folder / "explanation.json", {key: about[key] for key in about if key != "faithfulness"})
+    elif change == "one method":  # the other's maps may then be of an earlier network
+        write_json(folder / "explanation.json", read_json(folder / "explanation.json") | {"other_methods": []})
     pack = job.pack_images(table, image_px=64, cache=finished / "cache")
     prepared = job.TrainingData(table=table, pack=pack, split=split)
     asked: list[Any] = []

@@ -233,6 +233,15 @@ class MadeUp:
         return masks, np.linspace(0.39, 0.41, len(indices))
 
 
+def test_other_weights_of_the_image_processing_make_another_key(
+    five: tuple[ImageTable, ImagePack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, by_segmenter = survey_key(*five), survey_key(*five, segmenter=MadeUp())
+    monkeypatch.setattr(module, "OUTLINE", {**module.OUTLINE, "one": 0.5})
+    assert survey_key(*five) != own
+    assert survey_key(*five, segmenter=MadeUp()) == by_segmenter
+
+
 def test_the_key_is_of_images_masks_size_and_segmenter(five: tuple[ImageTable, ImagePack]) -> None:
     table, pack = five
     key = survey_key(table, pack)

@@ -71,4 +71,6 @@ def _explained(folder: Path, ids: list[str], survey: str) -> bool:
     except DataError:
         return False  # damaged, or not there: it is made again
     same = kept.about.get("checkpoint") == network_of(folder) and kept.about.get("survey") == survey
-    return same and "background" in kept.about and list(kept.ids) == ids and len(second) == len(ids)
+    # The second method's maps must be of the same call, or they may be an earlier network's.
+    whole = SECOND in kept.about.get("other_methods", ()) and {"background", "faithfulness"} <= set(kept.about)
+    return same and whole and list(kept.ids) == ids and len(second) == len(ids)

@@ -26,6 +26,7 @@ from lentigo.data.regions import frame_region, hair_region, ruler_region
 from lentigo.data.table import ImageTable
 from lentigo.errors import DataError
 from lentigo.explain.lesion import LEAST_CONFIDENCE, find_lesion
+from lentigo.explain.lesion_weights import FIRST_LOOK, OUTLINE, SECOND_LOOK
 from lentigo.files import sha256_of, whole_file
 
 SIZE_PX = 100  # a cell of the finest map here, Tiny VGG's, is 1.3 pixels wide; 2,000 images take 80 MB
@@ -148,7 +149,8 @@ def survey_key(
     """
     finder = (LEAST_CONFIDENCE, "") if segmenter is None else (segmenter.least_confidence, segmenter.key)
     masks = [_digest(Path(row.mask)) if row.mask else "" for row in table.rows]
-    parts = [str(_VERSION), str(size_px), *map(str, finder), pack.key, *masks]
+    weights = () if segmenter else map(str, (FIRST_LOOK, SECOND_LOOK, OUTLINE))
+    parts = [str(_VERSION), str(size_px), *map(str, finder), *weights, pack.key, *masks]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
