@@ -122,13 +122,32 @@ def test_a_comparison_asks_for_a_run_of_a_segmenter(place: Path, lentigo: Callab
     assert not (tmp_path / "out").exists()
 
 
-def test_only_maps_are_made_and_measured_on_request(place: Path, lentigo: Callable[..., str]) -> None:
-    shown = lentigo("explain", place / "run", "--maps-only")
-    about = read_json(place / "run" / "explanation.json")
+def test_only_maps_are_made_and_measured_on_request(place: Path, lentigo: Callable[..., str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(place / "run", run, ignore=shutil.ignore_patterns("explanation.json", "heatmaps*"))
+    shown = lentigo("explain", run, "--maps-only")
+    about = read_json(run / "explanation.json")
     assert not {"background", "faithfulness"} & set(about)
-    assert about["images"] == len(read_csv(place / "run" / "localisation.csv")) == 10
+    assert about["images"] == len(read_csv(run / "localisation.csv")) == 10
     assert "Tiny VGG has " in shown
     assert "one skin colour" not in shown
+
+
+def test_what_was_measured_before_stays_while_weights_and_masks_do(
+    place: Path, lentigo: Callable[..., str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(place / "run", run, ignore=shutil.ignore_patterns("explanation.json", "heatmaps*"))
+    shown = lentigo("explain", run, "--sample", "2", "--method", "hires_cam")
+    assert f"{run / 'heatmaps.npy'}, {run / 'heatmaps-hires-cam.npy'}" in shown
+    before = read_json(run / "explanation.json")
+    lentigo("explain", run, "--maps-only", "--method", "layer_cam")
+    after = read_json(run / "explanation.json")
+    assert (after["background"], after["faithfulness"]) == (before["background"], before["faithfulness"])
+    assert after["other_methods"] == ["layer_cam", "hires_cam"]
+    (run / "heatmaps-hires-cam.npy").unlink()
+    lentigo("explain", run, "--maps-only")
+    assert read_json(run / "explanation.json")["other_methods"] == ["layer_cam"]
 
 
 def test_by_default_a_few_images_are_tested_and_the_device_is_asked_for(
@@ -214,7 +233,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["a.png", "missing.png"], "missing.png"),
     (["text.png"], "text.png"),
     (["--data", "missing"], "missing does not exist"),
-    (["--segmenter", "missing"], "missing is no run folder: it has no experiment.toml"),
+    (["--segmenter", "missing"], "missing does not exist; give a folder that `lentigo train` wrote"),
     (["--segmenter", "RUN"], "is of tiny_vgg, which finds no lesion; give a run of lesion_unet"),
 ]
 

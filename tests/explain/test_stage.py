@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from lentigo.data.batches import preprocess_batch
+from lentigo.data.masks import read_mask
 from lentigo.data.pack import ImagePack
 from lentigo.data.split import Split
 from lentigo.data.table import ImageTable
@@ -277,6 +278,26 @@ def again(made: Made, split: Split | None = None, **options: Any) -> Explanation
     given = ExplainOptions(sample=0, **options)
     cache = made.table.root / "cache"
     return explain_run(made.run, made.table, made.pack, split or made.split, options=given, cache=cache)
+
+
+@pytest.mark.parametrize("change", ["nothing", "weights", "mask", "images"])
+def test_only_what_is_of_the_same_weights_images_and_masks_is_kept(copied: Made, tmp_path: Path, change: str) -> None:
+    split, mask = copied.split, Path(copied.table.rows[TEST[0]].mask)
+    if change == "weights":
+        shutil.copy(write_run(tmp_path / "other", seed=1) / "checkpoint.safetensors", copied.run)
+    elif change == "mask":
+        rows = tuple(
+            replace(row, mask=str(write_mask(tmp_path / "mask.png", ~read_mask(mask, image=row.path))))
+            if row.mask == str(mask)
+            else row
+            for row in copied.table.rows
+        )
+        copied = replace(copied, table=replace(copied.table, rows=rows))
+    elif change == "images":
+        split = split_of(copied.table, TEST[1:])
+    about = again(copied, split, background=False).about
+    kept = change == "nothing"
+    assert ("background" in about, "faithfulness" in about, about["other_methods"] == ["hires_cam"]) == (kept,) * 3
 
 
 def test_an_interrupted_explanation_does_not_vouch_for_its_files(copied: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -393,5 +393,7 @@ def test_images_that_cannot_be_scored_are_left_out_or_refused(drawn: TrainingDat
     found = score_segmenter(run, some.table, some.pack, test[:3], size_px=SIDE_PX)
     assert found.left_out == (drawn.table.ids[test[0]],)
     assert len(found.ids) == 2
-    with pytest.raises(DataError, match="data: none of the 1 images has a lesion mask to compare with"):
+    with pytest.raises(
+        DataError, match="data: none of the 1 images has a lesion mask with a lesion in it to compare with"
+    ):
         score_segmenter(run, some.table, some.pack, test[:1])

@@ -82,7 +82,7 @@ def test_the_test_part_by_hand(place: Path, lentigo: Callable[..., str]) -> None
     assert about["checkpoint"] == sha256_of(run / "checkpoint.safetensors")
     assert expected.mean() > 0.5  # else nothing was learned that could be scored
     low, high = about["jaccard_low"], about["jaccard_high"]
-    assert f"masks {expected.mean():.3f} ({low:.3f} to {high:.3f}) on 12 images" in shown
+    assert f"masks {expected.mean():.3f} ({low:.3f} to {high:.3f}), 95 % interval, on 12 images" in shown
     assert f"{100 * np.mean(expected < 0.5):.1f} % less than 0.5" in shown
     assert "not a medical device" in shown
 
@@ -111,6 +111,21 @@ def test_other_images_without_copies_of_what_was_learned(
     assert not (run / "validation.csv").exists()
 
 
+def test_the_same_images_with_other_masks_stand_apart(place: Path, lentigo: Callable[..., str], tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "drawn"
+    shutil.copytree(place / "run", run, ignore=shutil.ignore_patterns("segmentation.*"))
+    shutil.copytree(place / "drawn", other)
+    table = read_table(other)
+    test = read_split(run / "split.csv", table).indices(table, "test")
+    Image.new("L", (128, 128)).save(table.rows[test[0]].mask)  # no lesion in it
+    shown = lentigo("evaluate", run, "--data", other)
+    (folder,) = (run / "evaluations").iterdir()
+    assert [row["image"] for row in read_csv(folder / "segmentation.csv")] == [table.ids[index] for index in test[1:]]
+    assert "12 are copies of its own test images, and stayed" in shown
+    assert "1 more without a mask, or with an empty one, were left out" in shown
+    assert not (run / "segmentation.csv").exists()
+
+
 def test_what_cannot_be_scored(place: Path, lentigo: Callable[..., str], tmp_path: Path) -> None:
     run = place / "run"
     assert "--prevalence is for scores of malignancy" in lentigo("evaluate", run, "--prevalence", "0.1", error=True)
@@ -118,4 +133,4 @@ def test_what_cannot_be_scored(place: Path, lentigo: Callable[..., str], tmp_pat
     for part in ("train", "test"):  # without metadata.csv, which names the masks
         shutil.copytree(made / part, tmp_path / "bare" / part)
     shown = lentigo("evaluate", run, "--data", tmp_path / "bare", error=True)
-    assert "bare: none of the 6 images has a lesion mask to compare with; name some" in shown
+    assert "bare: none of the 6 images has a lesion mask with a lesion in it to compare with; name some" in shown

@@ -12,6 +12,7 @@ from lentigo.cli.options import (
     AuditProtocolOpt,
     CacheOpt,
     DataArg,
+    DrawSeedOpt,
     PositiveOpt,
     ProtocolOpt,
     SeedOpt,
@@ -140,7 +141,7 @@ def draw(
     to: Annotated[Path, typer.Argument(help="Folder to write.")],
     count: Annotated[int, typer.Option(min=8, help="Images, half of them malignant.")] = 512,
     size_px: Annotated[int, typer.Option(min=32, help="Height and width.")] = 300,
-    seed: SeedOpt = None,
+    seed: DrawSeedOpt = None,
     shortcut: Annotated[float, typer.Option(min=0, max=1, help="How strongly a nuisance is tied to the label.")] = 0.0,
     shortcut_kind: Annotated[Literal["frame", "skin"], typer.Option(help="Which nuisance.")] = "frame",
 ) -> None:

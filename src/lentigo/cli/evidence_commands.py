@@ -102,6 +102,7 @@ def _evaluate_segmenter(
     device: "torch.device",
     cache: Path | None,
 ) -> None:
+    from lentigo.learn.run import run_about
     from lentigo.learn.segmenter_score import evaluate_segmenter
     from lentigo.report.evidence_words import left_out_line
     from lentigo.report.look_words import segmenter_lines
@@ -109,7 +110,9 @@ def _evaluate_segmenter(
     if prevalence is not None:
         raise ConfigError(f"--prevalence is for scores of malignancy, and {run} is a segmenter's; leave it out")
     display, prepared = Display(), data_of_run(run, data, positive, cache)
-    split = prepared.split if prepared.own else None
+    # The same images elsewhere may have other masks.
+    own = prepared.own and (data is None or data.resolve() == Path(run_about(run)["data"]["path"]))
+    split = prepared.split if own else None
     found = evaluate_segmenter(run, prepared.table, prepared.pack, split, device=device, cache=cache, bar=display.bar)
     if split is None:
         labels = [image.label for image in found.seen.left_out]

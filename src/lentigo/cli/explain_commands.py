@@ -128,7 +128,7 @@ def _measure(
     cache: Path | None,
 ) -> None:
     from lentigo.explain.methods import method_named
-    from lentigo.explain.stage import ExplainOptions, explain_run
+    from lentigo.explain.stage import GRAD_CAM, ExplainOptions, explain_run, maps_file
     from lentigo.explain.trust import SAMPLE
     from lentigo.learn.elsewhere import evaluate_elsewhere
     from lentigo.learn.segmentation import open_segmenter
@@ -154,7 +154,8 @@ def _measure(
     for line in explanation_lines(found.about):
         say(line)
     cells = "x".join(str(side) for side in found.maps.shape[1:])
-    say(f"{len(found.ids)} maps of {cells} cells: {folder / 'heatmaps.npy'}\n{NOTICE}")
+    files = ", ".join(str(maps_file(folder, name)) for name in dict.fromkeys((GRAD_CAM, *methods)))
+    say(f"{len(found.ids)} maps of {cells} cells: {files}\n{NOTICE}")
 
 
 def _refuse(given: dict[str, Any], why: str) -> None:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Int64, UInt8
 
 from lentigo.data.table import ImageRow, ImageTable
 from lentigo.errors import DataError, ImageError
+from lentigo.files import sha256_of
 from lentigo.imaging import image_header, read_image, squeeze
 
 _IN_FLIGHT = 64
@@ -116,5 +117,22 @@ def squeeze_mask(mask: Bool[np.ndarray, "height width"], side_px: int) -> Bool[n
     return squeezed
 
 
+def mask_digests(table: ImageTable) -> list[str]:
+    """The SHA-256 of each image's mask file; empty where none is given.
+
+    Raises: DataError: a mask cannot be read.
+    """
+    return [_digest(Path(row.mask)) if row.mask else "" for row in table.rows]
+
+
 def _squared(row: ImageRow, size_px: int) -> Bool[np.ndarray, "side side"]:
     return squeeze_mask(read_mask(Path(row.mask), image=row.path), size_px)
+
+
+def _digest(mask: Path) -> str:
+    try:
+        return sha256_of(mask)
+    except OSError as error:
+        raise DataError(
+            f"the lesion mask {mask} cannot be read ({error}); restore it, or clear the cell that names it"
+        ) from error

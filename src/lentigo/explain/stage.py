@@ -5,7 +5,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,8 @@ def explain_run(
 ) -> Explanation:
     """Explain every test image, measure the maps, and write the files; `explanation.json` comes last.
 
+    What an earlier call made of the same weights, images and masks stays, as far as this one does not make it again.
+
     Args:
         split: the test part is explained; None: every image of the table.
         folder: where to write; None: the run folder.
@@ -89,6 +91,8 @@ def explain_run(
     title = checkpoint.experiment.model.name
     with bar("surveying lesions", len(table)) as told:
         survey = survey_images(table, pack, segmenter=options.segmenter, cache=cache, progress=told)
+    key = survey_key(table, pack, segmenter=options.segmenter)
+    earlier = _earlier(folder, {"checkpoint": network_of(run), "survey": key, "ids": table.ids})
     (folder / "explanation.json").unlink(missing_ok=True)  # it vouches for the other files
     for name in (GRAD_CAM, *others):
         with bar(f"{title}: {METHODS[name].title}", len(table)) as told:
@@ -108,8 +112,10 @@ def explain_run(
         device=device,
     )
     about = (
-        _about(maps, checkpoint, run, options)
-        | {"survey": survey_key(table, pack, segmenter=options.segmenter), "look": looks.to_dict()}
+        earlier
+        | _about(maps, checkpoint, run, [*others, *earlier.get("other_methods", ())])
+        | {"survey": key, "segmenter": "" if options.segmenter is None else options.segmenter.key}
+        | {"look": looks.to_dict()}
         | _trust(title, subject, survey, options, bar)
         | {"ids": table.ids}
     )
@@ -182,13 +188,25 @@ def _write_maps(
         ) from error
 
 
+def _earlier(folder: Path, same: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an explanation of the same weights, images and masks: what this call may not make again; else nothing."""
+    try:
+        about = read_explanation(folder).about
+    except DataError:
+        return {}
+    if any(about.get(name) != value for name, value in same.items()):
+        return {}
+    kept = {name: about[name] for name in ("background", "faithfulness") if name in about}
+    return kept | {"other_methods": [name for name in about["other_methods"] if maps_file(folder, name).is_file()]}
+
+
 def _about(
-    maps: Float32[np.ndarray, "image rows columns"], checkpoint: Checkpoint, run: Path, options: ExplainOptions
+    maps: Float32[np.ndarray, "image rows columns"], checkpoint: Checkpoint, run: Path, others: Sequence[str]
 ) -> dict[str, Any]:
     largest = np.array([float(np.abs(image).max()) for image in maps])
     return {
         "method": f"{METHODS[GRAD_CAM].title} ({METHODS[GRAD_CAM].source}), before its ReLU",
-        "other_methods": [name for name in options.methods if name != GRAD_CAM],
+        "other_methods": list(dict.fromkeys(others)),
         "layer": checkpoint.model.cam_layer,
         "meaning": "above 0 speaks for malignant, below 0 for benign",
         "rows": maps.shape[1],
@@ -199,7 +217,6 @@ def _about(
         "empty_for_malignant": int(sum(bool((image <= 0).all()) for image in maps)),
         "empty_for_benign": int(sum(bool((image >= 0).all()) for image in maps)),
         "checkpoint": network_of(run),
-        "segmenter": "" if options.segmenter is None else options.segmenter.key,
     }
 
 

@@ -20,14 +20,14 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
-from lentigo.data.masks import read_mask, squeeze_mask
+from lentigo.data.masks import mask_digests, read_mask, squeeze_mask
 from lentigo.data.pack import ImagePack, default_cache
 from lentigo.data.regions import frame_region, hair_region, ruler_region
 from lentigo.data.table import ImageTable
 from lentigo.errors import DataError
 from lentigo.explain.lesion import LEAST_CONFIDENCE, find_lesion
 from lentigo.explain.lesion_weights import FIRST_LOOK, OUTLINE, SECOND_LOOK
-from lentigo.files import sha256_of, whole_file
+from lentigo.files import whole_file
 
 SIZE_PX = 100  # a cell of the finest map here, Tiny VGG's, is 1.3 pixels wide; 2,000 images take 80 MB
 ARTEFACTS: Mapping[str, Callable[[UInt8[np.ndarray, "height width 3"]], Bool[np.ndarray, "height width"]]] = {
@@ -148,9 +148,8 @@ def survey_key(
     Raises: DataError: a mask cannot be read.
     """
     finder = (LEAST_CONFIDENCE, "") if segmenter is None else (segmenter.least_confidence, segmenter.key)
-    masks = [_digest(Path(row.mask)) if row.mask else "" for row in table.rows]
     weights = () if segmenter else map(str, (FIRST_LOOK, SECOND_LOOK, OUTLINE))
-    parts = [str(_VERSION), str(size_px), *map(str, finder), *weights, pack.key, *masks]
+    parts = [str(_VERSION), str(size_px), *map(str, finder), *weights, pack.key, *mask_digests(table)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -200,15 +199,6 @@ def _surveyed(
 def _pieces(count: int) -> Iterator[range]:
     for start in range(0, count, _IN_FLIGHT):
         yield range(start, min(start + _IN_FLIGHT, count))
-
-
-def _digest(mask: Path) -> str:
-    try:
-        return sha256_of(mask)
-    except OSError as error:
-        raise DataError(
-            f"the lesion mask {mask} cannot be read ({error}); restore it, or clear the cell that names it"
-        ) from error
 
 
 def _keep(path: Path, survey: Survey) -> None:

@@ -20,6 +20,7 @@ from lentigo.config import Experiment, experiment_from
 from lentigo.errors import ConfigError, RunError
 from lentigo.files import whole_file
 from lentigo.imaging import Preprocessing
+from lentigo.learn.run import check_run
 from lentigo.models.contract import LesionClassifier
 from lentigo.models.lesion_unet import LesionUNet
 from lentigo.models.registry import Network, create_model
@@ -76,8 +77,7 @@ def run_segmenter(run: Path) -> SegmenterCheckpoint:
 
 
 def _checkpoint_file(run: Path) -> Path:
-    if not (run / "experiment.toml").is_file():
-        raise RunError(f"{run} is no run folder: it has no experiment.toml; give a folder that `lentigo train` wrote")
+    check_run(run)
     if not (run / "checkpoint.safetensors").is_file():
         raise RunError(f"{run} has no checkpoint yet, its training has not ended; give its command again with --resume")
     return run / "checkpoint.safetensors"

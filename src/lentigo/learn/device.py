@@ -18,7 +18,10 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device(next(name for name, there in usable.items() if there))
     if not usable[wanted]:
         here = " or ".join(name for name, there in usable.items() if there)
-        raise ConfigError(f"train.device is {wanted!r} but this machine has no such device; use 'auto' or {here}")
+        raise ConfigError(
+            f"the device asked for (--device or train.device) is {wanted!r}, but this machine has no such device; use "
+            f"'auto' or {here}"
+        )
     return torch.device(wanted)
 
 

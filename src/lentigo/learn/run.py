@@ -105,6 +105,17 @@ def claim_run(run: Path, experiment: Experiment, data: TrainingData, *, resume: 
     write_text(run / "experiment.toml", experiment.to_toml())  # last: a folder with it has the other two
 
 
+def check_run(run: Path) -> None:
+    """Raises: RunError: the folder does not exist, or is no run."""
+    if (run / "experiment.toml").is_file():
+        return
+    runs = sorted(path.parent.name for path in run.glob("runs/*/experiment.toml"))
+    if runs:  # of a comparison
+        raise RunError(f"{run} holds the runs {', '.join(runs)} and is none itself; give {run / 'runs' / runs[0]}")
+    found = "is no run folder: it has no experiment.toml" if run.exists() else "does not exist"
+    raise RunError(f"{run} {found}; give a folder that `lentigo train` wrote")
+
+
 def read_run(run: Path, table: ImageTable) -> tuple[Experiment, Split]:
     """The experiment and the split of a run folder.
 
@@ -183,8 +194,7 @@ def labels_sha256(table: ImageTable) -> str:
 
 
 def _experiment(run: Path) -> Experiment:
-    if not (run / "experiment.toml").is_file():
-        raise RunError(f"{run} is no run folder: it has no experiment.toml; give a folder that `lentigo train` wrote")
+    check_run(run)
     try:
         return read_experiment(run / "experiment.toml")
     except ConfigError as error:

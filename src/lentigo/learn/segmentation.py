@@ -214,7 +214,10 @@ def score_segmenter(
     experts = pack_masks(table, indices, size_px=size_px)
     kept = experts.among(indices)
     if not kept.size:
-        raise DataError(f"{table.root}: none of the {len(indices)} images has a lesion mask to compare with; name some")
+        raise DataError(
+            f"{table.root}: none of the {len(indices)} images has a lesion mask with a lesion in it to compare with; "
+            "name some"
+        )
     scores, sure = np.zeros(len(kept)), np.zeros(len(kept))
     done = 0
     for found, confidence in segmented(segmenter, pack, kept, size_px=size_px, device=device):

@@ -1,5 +1,6 @@
 """A finished segmenter's score against experts' masks, as files: a row an image, and what they come to."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 
 from lentigo.data.copies import Bar, silent
+from lentigo.data.masks import mask_digests
 from lentigo.data.pack import ImagePack
 from lentigo.data.split import Split
 from lentigo.data.table import ImageTable
@@ -52,7 +54,7 @@ def evaluate_segmenter(
         if not len(indices):
             raise DataError(f"{run} has no test image; split the data with a test part, or give --data")
     else:
-        folder = run / "evaluations" / f"{table.name}-{pack.key[:8]}"
+        folder = run / "evaluations" / f"{table.name}-{_key(table, pack)}"
         seen = seen_before(run, table, pack, cache=cache, bar=bar)
         gone = {image.id for image in seen.left_out}
         indices = np.array([place for place, image in enumerate(table.ids) if image not in gone], dtype=np.int64)
@@ -69,3 +71,8 @@ def evaluate_segmenter(
         write_json(folder / "left_out.json", seen.note(network_of(run)))
     write_json(folder / "segmentation.json", {"checkpoint": network_of(run), **score.to_dict()})
     return SegmenterEvaluation(score=score, folder=folder, seen=seen)
+
+
+def _key(table: ImageTable, pack: ImagePack) -> str:
+    """Of the images and their masks."""
+    return hashlib.sha256("\n".join([pack.key, *mask_digests(table)]).encode()).hexdigest()[:8]
