@@ -186,9 +186,11 @@ def test_pictures_of_image_files(place: Path, lentigo: Callable[..., str], tmp_p
         for decision in ("malignant", "benign"):
             assert (f"nothing speaks for {decision}" in line) == row["empty"][decision]
         assert (tmp_path / "overlays" / row["picture"]).is_file()
-    assert "the image is of one colour, so its map means nothing" in lines[2]
+    assert "the image is of one colour, so no heat is drawn" in lines[2]
     assert "one colour" not in lines[0] + lines[1]
-    assert lines[3] == "written to overlays"
+    about = read_json(tmp_path / "overlays" / "pictures.json")
+    told = [f"full red at {about['full_red_at']:.3g} logits: {about['scale']}", about["caution"]]
+    assert lines[3 : lines.index("written to overlays")] == [line for line in told if line]
     assert "not a medical device" in shown
     assert not list((tmp_path / "overlays").glob("*.npy"))
 
@@ -225,7 +227,7 @@ REFUSED: list[tuple[list[str], str]] = [
         ["a.png", "--method", "grad_cam", "--method", "occlusion"],
         "--method is given 2 times; pictures of image files show one method, give one",
     ),
-    (["a.png", "b/a.png"], "1 names are of more than one image, first a; explain them into different folders"),
+    (["a.png", "b/a.png"], "a is the name of more than one image, so one picture would overwrite the other"),
     (["a.png", "--out", "."], "the picture of a.png would overwrite an image; give another folder with --out"),
     (["a.png", "--method", "cam"], "method is 'cam'; known are grad_cam, "),
     (["--method", "cam"], "method is 'cam'; known are grad_cam, "),

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import shutil
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,46 @@ def test_the_networks_looks_are_compared_on_the_same_images(finished: Path) -> N
         auc = about["background"]["fills"]["common"]["auc_without_lesion"]["value"]
         assert f"<td>{auc:.3f}" in html
         assert about["faithfulness"]["images"] == 16
+
+
+def test_every_pair_is_tested_on_the_background_s_share_and_on_the_maps_truth(finished: Path) -> None:
+    told = read_json(finished / "explanation.json")
+    runs = {name: read_json(finished / "runs" / name / "explanation.json") for name in SMALL}
+    pairs = told["trust"]["pairs"]
+    assert [(pair["first"], pair["second"]) for pair in pairs] == list(combinations(SMALL, 2))
+    measures = [
+        *("background_own", "background_common", "background_blur", "deletion_gain_blur", "deletion_gain_mean"),
+        *("insertion_gain_blur", "insertion_gain_mean", "stability_0.01", "stability_0.03"),
+    ]
+    for pair in pairs:
+        assert list(pair["differences"]) == list(pair["adjusted"]) == measures
+        first, second = runs[pair["first"]], runs[pair["second"]]
+        for fill in ("own", "common", "blur"):
+            means = [run["background"]["fills"][fill]["mean_share"]["value"] for run in (first, second)]
+            found = pair["differences"][f"background_{fill}"]
+            assert found["n"] == len(first["background"]["positions"]) == first["background"]["images"]
+            assert found["difference"]["value"] == pytest.approx(means[0] - means[1], abs=1e-4)
+        for measure, p in pair["adjusted"].items():
+            assert p is None or p >= pair["differences"][measure]["p_value"]
+    text = (finished / "report.html").read_text()
+    difference = pairs[0]["differences"]["background_own"]["difference"]["value"]
+    assert f"<td>{100 * difference:+.1f}<small>".replace("-", "−") in text.replace("<strong>", "")
+    assert "Tiny VGG<small>less VGG11</small>" in text
+
+
+def test_a_run_explained_before_its_images_values_were_kept_is_left_out_of_the_pairs(
+    finished: Path, drawn: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(finished, copied)
+    about = read_json(copied / "runs" / "vgg11" / "explanation.json")
+    for part, keys in (("background", ("positions", "shares")), ("faithfulness", ("values",))):
+        about[part] = {key: value for key, value in about[part].items() if key not in keys}
+    write_json(copied / "runs" / "vgg11" / "explanation.json", about)
+    job.compare(comparison(drawn, copied, *SMALL))
+    (pair,) = read_json(copied / "explanation.json")["trust"]["pairs"]
+    assert (pair["first"], pair["second"]) == ("tiny_vgg", "alexnet")
+    assert pair["adjusted"] == {measure: found["p_value"] for measure, found in pair["differences"].items()}
 
 
 def test_a_second_run_computes_nothing_again(finished: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:

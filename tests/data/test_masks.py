@@ -41,6 +41,55 @@ def test_half_of_the_brightest_is_outside(tmp_path: Path) -> None:
     assert read_mask(tmp_path / "mask.png").tolist() == [[False, False, True, True]]
 
 
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_a_mask_of_any_colour_is_read(tmp_path: Path, channel: int) -> None:
+    mask, pixels = random_mask(6, 9), np.zeros((6, 9, 3), dtype=np.uint8)
+    pixels[..., channel] = mask * np.uint8(200)
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png").tolist() == mask.tolist()
+
+
+@pytest.mark.parametrize("mode", ["1", "P"])
+def test_masks_of_one_bit_and_of_a_palette_are_read(tmp_path: Path, mode: str) -> None:
+    mask = random_mask(6, 9)
+    image = Image.fromarray(mask)
+    if mode == "P":
+        image = Image.new("P", (9, 6))
+        image.putdata(mask.flatten().astype(int).tolist())
+        image.putpalette([0, 0, 0, 0, 128, 0])
+    image.save(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as written:
+        assert written.mode == mode
+    assert read_mask(tmp_path / "mask.png").tolist() == mask.tolist()
+
+
+def test_noise_in_an_empty_mask_is_no_lesion(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 3, (16, 16), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    assert not read_mask(tmp_path / "noise.png").any()
+    Image.fromarray(np.kron(random_mask(2, 2), np.full((8, 8), 2, np.uint8))).save(tmp_path / "two.jpg", quality=100)
+    with Image.open(tmp_path / "two.jpg") as written:
+        assert set(np.asarray(written).flat) == {0, 2}  # as labels would be, but JPEG makes such by itself
+    assert not read_mask(tmp_path / "two.jpg").any()
+
+
+@pytest.mark.parametrize(("brightest", "found"), [(31, False), (32, True)])
+def test_from_32_of_255_on_a_mask_holds_a_lesion(tmp_path: Path, brightest: int, found: bool) -> None:
+    Image.fromarray(np.array([[0, 3, brightest]], dtype=np.uint8)).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png").tolist() == [[False, False, found]]
+
+
+def test_a_jpeg_mask_of_a_lesion_is_read(tmp_path: Path) -> None:
+    mask = np.kron(random_mask(4, 4), np.ones((8, 8), bool))
+    Image.fromarray(mask * np.uint8(255)).save(tmp_path / "mask.jpg")
+    assert (read_mask(tmp_path / "mask.jpg") == mask).all()
+
+
+@pytest.mark.parametrize("inside", [1, 255])
+def test_a_mask_that_is_all_lesion_is_so(tmp_path: Path, inside: int) -> None:
+    assert read_mask(Path(write_mask(tmp_path / "mask.png", np.ones((3, 4), dtype=bool), inside=inside))).all()
+
+
 def test_an_empty_mask_is_empty(tmp_path: Path) -> None:
     assert not read_mask(Path(write_mask(tmp_path / "mask.png", np.zeros((3, 4), dtype=bool)))).any()
 

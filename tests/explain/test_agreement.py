@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lentigo.errors import DataError, RunError
 from lentigo.explain.agreement import agreement, average_ranks, averaged, enlarged, explained, rank_correlation
+from lentigo.explain.cam import hires_cam, layer_cam
 from lentigo.explain.on_image import to_image_size
 from lentigo.imaging import Preprocessing
 from lentigo.models.contract import LesionClassifier
@@ -148,3 +149,26 @@ def test_explained_asks_for_few_at_once_and_keeps_the_order() -> None:
 def test_explained_refuses_what_is_no_map_of_each_image(wrong: Tensor) -> None:
     with pytest.raises(RunError, match=r"the explanation of 2 images has the shape .*, or is not finite"):
         explained(any_net(), torch.zeros(2, 3, 4, 4), lambda *_: wrong)
+
+
+# ---------------------------------------------------------------- two names of one map
+
+
+class Below(nn.Module):
+    """A ReLU, moved so that features lie below 0."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.relu() - 0.5
+
+
+@pytest.mark.parametrize(("last", "same"), [(nn.ReLU(), True), (Below(), False)])
+def test_layer_cam_s_signed_map_is_hires_cam_s_where_no_feature_is_below_0(last: nn.Module, same: bool) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        head = nn.Sequential(nn.Flatten(), nn.Linear(5 * 36, 4), nn.Tanh(), nn.Linear(4, 1))
+        model = LesionClassifier(nn.Sequential(nn.Conv2d(3, 5, 3), last), head).eval()
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    layer, hires = (method(model, images).signed().numpy() for method in (layer_cam, hires_cam))
+    assert np.ptp(hires, axis=(1, 2)).min() > 1e-4
+    assert np.allclose(layer, hires, atol=1e-6) == same
+    assert (agreement(layer, hires) > 0.9999).all() == same

@@ -131,12 +131,14 @@ def test_drawn_lesions_are_found() -> None:
 
 @pytest.mark.real
 def test_on_real_images_it_agrees_with_experts(real_data: object) -> None:
-    rows = [row for row in read_table(REAL_DATA / "isic2017").rows if row.mask and row.split == "validation"][::5]
+    """Measured: 0.733 on these 150 images, and 0.817 where it is sure."""
+    rows = [row for row in read_table(REAL_DATA / "isic2017").rows if row.mask and row.split == "validation"]
+    assert len(rows) == 150
     found = [
         (find_lesion(read_image(row.path)), read_mask(row.path.parent.parent / "masks" / f"{row.path.stem}.png"))
         for row in rows
     ]
     scores, sure = np.array([jaccard(f.mask, m) for f, m in found]), np.array([f.confidence for f, _ in found])
-    assert scores.mean() > 0.68
+    assert scores.mean() >= 0.70
     assert scores[sure >= LEAST_CONFIDENCE].mean() > scores.mean() + 0.03
     assert sure.mean() == pytest.approx(scores.mean(), abs=0.1)  # an expectation

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import cache
 from itertools import combinations
 
@@ -143,6 +143,7 @@ def test_looks_by_hand() -> None:
     assert found.masks == {"expert": 3, "automatic, low confidence": 1}
     assert found.ranking == ("one", "other")
     assert found.paper == "not asked"  # neither is Tiny VGG
+    assert (found.dropped, found.empty) == ({"empty map": 1}, {"one": 0, "other": 1})
     one, other = found.looks["one"], found.looks["other"]
     assert (one.title, one.baseline, one.cells) == ("One", False, (4, 4))
     # The bounds of two images are the images: drawn four ways, each of them twice comes up once in four.
@@ -238,6 +239,44 @@ def test_every_verdict_from_maps() -> None:
     assert compare_looks({"tiny_vgg": best["tiny_vgg"]}, survey, LABELS).paper == "not asked"
     others = {name: best[name] for name in ("vgg11", "alexnet")}
     assert compare_looks(others, survey, LABELS).paper == "not asked"
+
+
+def test_measures_may_contradict_each_other() -> None:
+    """One map is half on the lesion and hottest outside; the other covers it whole, faintly, with as faint an edge."""
+    lesions = np.zeros((8, 4, 4), bool)
+    lesions[:, 1:3, 1:3] = True
+    sharp, broad = np.zeros((2, 8, 4, 4), np.float32)
+    sharp[:, 1, 1], sharp[:, 0, 0] = 9, 10  # 9 of 19 inside; three cells of the lesion are as cold as the rest
+    broad[:], broad[:, 1:3, 1:3] = 1, 1.5  # 6 of 18 inside; every cell of the lesion is hotter than every other
+    labels = np.ones(8, np.int64)
+    models = {
+        "tiny_vgg": Maps(title="Sharp", maps=sharp, preprocessing=WHOLE),
+        "vgg11": Maps(title="Broad", maps=broad, preprocessing=WHOLE),
+    }
+    found = compare_looks(models, survey_of(lesions), labels)
+    assert found.ranking == found.rankings["inside"] == found.rankings["density"] == ("tiny_vgg", "vgg11")
+    for name, ranking in found.rankings.items():
+        first, second = (found.looks[network].common[name].value for network in ranking)
+        assert first > second
+    assert found.rankings["pixel_auc"] == found.rankings["pointing"] == ("vgg11", "tiny_vgg")
+    assert found.paper == found.verdicts["inside"] == found.verdicts["density"] == "holds"
+    assert found.verdicts["pixel_auc"] == found.verdicts["pointing"] == found.verdicts["best_iou"] == "refuted"
+    # At a fifth of the maximum: 1 cell of 5, and the whole image, 4 of 16.
+    assert [found.looks[name].common["fixed_iou"].value for name in models] == [0.2, 0.25]
+
+
+def test_images_that_drop_out_are_counted_by_why_and_by_network() -> None:
+    lesions = LESIONS.copy()
+    lesions[:2] = False
+    lesions[:2, 0, 0] = True  # out of the crop, so that no network is compared on it
+    models = usual_networks()
+    for name, rows in (("a", slice(1, 6)), ("b", slice(4, 10))):
+        models[name].maps[rows] *= -1  # speak for the other class alone
+    found = compare_looks(models, survey_of(lesions), LABELS)
+    assert found.together == 30
+    assert found.dropped == {"no lesion": 2, "empty map": 8}
+    assert found.empty == {"a": 4, "b": 6, "c": 0}
+    assert (usual_looks().dropped, usual_looks().empty) == ({}, {"a": 0, "b": 0, "c": 0})
 
 
 def test_pairs_are_the_tests_of_each_image_with_holms_correction() -> None:
@@ -454,9 +493,12 @@ def test_to_dict_is_json_without_single_images() -> None:
     kept = json.loads(dumped(found))
     assert "inside" not in kept
     assert set(kept) == {
-        *("looks", "pairs", "against_centre", "ranking", "cells", "images", "together", "masks", "paper"),
+        *("looks", "pairs", "against_centre", "ranking", "rankings", "cells", "images", "together", "dropped", "empty"),
+        *("masks", "paper", "verdicts"),
     }
     assert kept["looks"]["one"]["common"]["inside"] == {"value": 0.625, "low": 0.5, "high": 0.75}
+    assert kept["rankings"]["pixel_auc"] == ["one", "other"]
+    assert kept["verdicts"] == dict.fromkeys(MEASURES, "not asked")
     assert kept["looks"]["one"]["cells"] == [4, 4]
     assert kept["looks"]["one"]["artefacts"]["hair"][1] == {"value": 0.25, "low": 0.25, "high": 0.25}
     assert kept["looks"]["centre"]["cells"] is None
@@ -528,6 +570,18 @@ def look_of(value: float) -> Look:
 def test_paper_verdict(pairs: list[tuple[str, str, float, float]], verdict: str) -> None:
     looks = {name: look_of(0.5) for name in ("tiny_vgg", "vgg11", "alexnet")}
     assert paper_verdict([pair_of(*pair) for pair in pairs], list(looks), looks) == verdict
+
+
+def test_paper_verdict_by_another_measure() -> None:
+    ahead, behind = (pair_of("tiny_vgg", "vgg11", gap, 0.01) for gap in (0.1, -0.1))
+    pair = LookPair(
+        first="tiny_vgg", second="vgg11", adjusted={"inside": 0.01, "pixel_auc": 0.01},
+        differences=dict(ahead.differences) | {"pixel_auc": behind.differences["inside"]},
+    )  # fmt: skip
+    common = {"inside": Interval(0.5, math.nan, math.nan), "pixel_auc": Interval(0.7, math.nan, math.nan)}
+    looks = {name: replace(look_of(0.5), common=common) for name in ("tiny_vgg", "vgg11")}
+    assert paper_verdict([pair], list(looks), looks) == "holds"
+    assert paper_verdict([pair], list(looks), looks, measure="pixel_auc") == "refuted"
 
 
 def test_paper_verdict_needs_a_mean_of_each() -> None:

@@ -1,19 +1,23 @@
 """Randomised weights and small shifts: explainers that pass and that fail by construction, and networks by hand."""
 
 import copy
+import math
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, ttest_1samp
 from torch import Tensor, nn
 
 from lentigo.errors import ConfigError, RunError
+from lentigo.evidence.intervals import UNDEFINED, Interval
 from lentigo.explain.agreement import enlarged
-from lentigo.explain.sanity import DIRECTIONS, randomised_layers, stability
+from lentigo.explain.sanity import DIRECTIONS, over_draws, randomised_layers, stability
 from lentigo.models.contract import LesionClassifier, evaluating
 from tests.models.helpers import small_model
 
@@ -68,12 +72,13 @@ def test_an_edge_detector_fails_and_gradients_of_a_linear_network_pass() -> None
     images = random_images(3, 30, 30)
     (failed,) = randomised_layers(linear, images, edges, seed=0)
     assert failed.layer == "head"
-    assert failed.signed == pytest.approx([1, 1, 1], abs=1e-12)
-    assert failed.absolute == pytest.approx([1, 1, 1], abs=1e-12)
+    assert failed.signed == pytest.approx(np.ones((5, 3)), abs=1e-12)
+    assert failed.absolute == pytest.approx(np.ones((5, 3)), abs=1e-12)
     (passed,) = randomised_layers(linear, images, gradient, seed=0)
     assert np.abs(passed.signed).max() < 0.15  # the deviation over 900 pixels is 0.03
     assert np.abs(passed.absolute).max() < 0.15
-    assert np.ptp(passed.signed) < 1e-12  # the gradient is the weights, for all images
+    assert np.ptp(passed.signed, axis=1).max() < 1e-12  # the gradient is the weights, for all images
+    assert np.ptp(passed.signed, axis=0).min() > 1e-3  # and each draw's are others
 
 
 def test_layers_lose_their_weights_one_after_the_other_from_the_head_down() -> None:
@@ -83,10 +88,12 @@ def test_layers_lose_their_weights_one_after_the_other_from_the_head_down() -> N
         seen.append(copy.deepcopy(asked.state_dict()))
         return edges(asked, images)
 
-    checks = randomised_layers(model, random_images(1, 12, 12), note, seed=3)
+    checks = randomised_layers(model, random_images(1, 12, 12), note, seed=3, draws=2)
     assert [check.layer for check in checks] == LAYERS
     trained = model.state_dict()
-    for step, state in enumerate(seen):
+    assert len(seen) == 1 + 2 * len(LAYERS)
+    first, second = seen[: 1 + len(LAYERS)], [seen[0], *seen[1 + len(LAYERS) :]]  # the second draw starts as trained
+    for step, state in [*enumerate(first), *enumerate(second)]:
         for name in LAYERS:
             changed = not torch.equal(state[f"{name}.bias"], trained[f"{name}.bias"])
             # An initial batch norm has a bias of 0, as this one has; its running mean tells.
@@ -94,8 +101,10 @@ def test_layers_lose_their_weights_one_after_the_other_from_the_head_down() -> N
                 changed = not torch.equal(state[f"{name}.running_mean"], trained[f"{name}.running_mean"])
                 assert changed == bool((state[f"{name}.running_mean"] == 0).all())
             assert changed == (name in LAYERS[:step]), (step, name)
-    for earlier, later in pairwise(seen[1:]):  # what is drawn once stays
-        assert torch.equal(earlier["head.4.weight"], later["head.4.weight"])
+    for draw in (first, second):
+        for earlier, later in pairwise(draw[1:]):  # what is drawn once stays
+            assert torch.equal(earlier["head.4.weight"], later["head.4.weight"])
+    assert not torch.equal(first[1]["head.4.weight"], second[1]["head.4.weight"])
 
 
 def test_correlations_are_those_of_the_maps() -> None:
@@ -105,11 +114,15 @@ def test_correlations_are_those_of_the_maps() -> None:
         maps.append(cam(asked, images).flatten(1).numpy())
         return cam(asked, images)
 
-    for step, check in enumerate(randomised_layers(model, images, note, seed=0), start=1):
-        for image in range(4):
-            signed = spearmanr(maps[0][image], maps[step][image]).statistic
-            absolute = spearmanr(abs(maps[0][image]), abs(maps[step][image])).statistic
-            assert (check.signed[image], check.absolute[image]) == pytest.approx((signed, absolute), abs=1e-12)
+    for step, check in enumerate(randomised_layers(model, images, note, seed=0, draws=2), start=1):
+        assert check.signed.shape == check.absolute.shape == (2, 4)
+        for draw in range(2):
+            broken = maps[step + draw * len(LAYERS)]
+            for image in range(4):
+                signed = spearmanr(maps[0][image], broken[image]).statistic
+                absolute = spearmanr(abs(maps[0][image]), abs(broken[image])).statistic
+                found = check.signed[draw, image], check.absolute[draw, image]
+                assert found == pytest.approx((signed, absolute), abs=1e-12)
 
 
 def test_turned_signs_show_in_the_signed_maps_alone() -> None:
@@ -121,21 +134,23 @@ def test_turned_signs_show_in_the_signed_maps_alone() -> None:
     linear = LesionClassifier(nn.Flatten(), Turning(3 * 4 * 4, 1))
     with torch.no_grad():
         linear.head.weight.copy_(torch.linspace(-1, 2, 48))
-    (check,) = randomised_layers(linear, random_images(2, 4, 4), gradient, seed=0)
-    assert check.signed == pytest.approx([-1, -1], abs=1e-12)
-    assert check.absolute == pytest.approx([1, 1], abs=1e-12)
+    (check,) = randomised_layers(linear, random_images(2, 4, 4), gradient, seed=0, draws=2)
+    assert check.signed == pytest.approx(-np.ones((2, 2)), abs=1e-12)  # the second draw turns the trained weights too
+    assert check.absolute == pytest.approx(np.ones((2, 2)), abs=1e-12)
 
 
 def test_seed_decides_and_batches_do_not() -> None:
     model, images = net().eval(), random_images(5, 12, 12)
-    found = randomised_layers(model, images, cam, seed=1)
-    again = randomised_layers(model, images, cam, seed=1)
-    other = randomised_layers(model, images, cam, seed=2)
-    parts = [randomised_layers(model, piece, cam, seed=1) for piece in (images[:2], images[2:])]
+    found = randomised_layers(model, images, cam, seed=1, draws=2)
+    again = randomised_layers(model, images, cam, seed=1, draws=2)
+    other = randomised_layers(model, images, cam, seed=2, draws=2)
+    one = randomised_layers(model, images, cam, seed=1, draws=1)
+    parts = [randomised_layers(model, piece, cam, seed=1, draws=2) for piece in (images[:2], images[2:])]
     for step, check in enumerate(found):
         assert_array_equal(check.signed, again[step].signed)
-        assert_array_equal(check.signed, np.concatenate([part[step].signed for part in parts]))
+        assert_array_equal(check.signed, np.concatenate([part[step].signed for part in parts], axis=1))
         assert (check.signed != other[step].signed).any()
+        assert_array_equal(check.signed[:1], one[step].signed)  # further draws leave the first as it is
 
 
 def test_flat_maps_are_undefined_and_counted() -> None:
@@ -147,10 +162,10 @@ def test_flat_maps_are_undefined_and_counted() -> None:
         return maps
 
     trained = net()
-    for check in randomised_layers(trained, random_images(4, 12, 12), flat_once_broken, seed=0):
-        assert np.isnan(check.signed).tolist() == [False, True, False, False]
-        assert np.isnan(check.absolute).tolist() == [False, True, True, False]
-        assert check.undefined == 2
+    for check in randomised_layers(trained, random_images(4, 12, 12), flat_once_broken, seed=0, draws=3):
+        assert np.isnan(check.signed).tolist() == [[False, True, False, False]] * 3
+        assert np.isnan(check.absolute).tolist() == [[False, True, True, False]] * 3
+        assert check.undefined == 2  # images, not images and draws
 
 
 @pytest.mark.parametrize("surrounding", [torch.no_grad, torch.inference_mode, torch.enable_grad])
@@ -175,7 +190,7 @@ def test_the_model_is_left_as_it_was(surrounding: Any, task: str) -> None:
 def test_registered_networks_can_be_randomised(name: str) -> None:
     model, preprocessing = small_model(name)
     size_px = preprocessing.output_px or 0
-    checks = randomised_layers(model, random_images(1, size_px, size_px), edges, seed=0)
+    checks = randomised_layers(model, random_images(1, size_px, size_px), edges, seed=0, draws=1)
     with_weights = {key.removesuffix(".weight") for key in model.state_dict() if key.endswith(".weight")}
     assert {check.layer for check in checks} == with_weights
     assert checks[0].layer.startswith("head")
@@ -191,6 +206,42 @@ def test_refuses_a_layer_that_cannot_be_drawn_anew() -> None:
     model = LesionClassifier(Scale(), nn.Linear(3, 1))
     with pytest.raises(ConfigError, match=r"^features of LesionClassifier has parameters and no reset_parameters"):
         randomised_layers(model, random_images(1, 4, 4), edges, seed=0)
+
+
+@pytest.mark.parametrize("draws", [0, -1])
+def test_refuses_to_draw_nothing(draws: int) -> None:
+    with pytest.raises(ConfigError, match=rf"^draws is {draws}, not 1 or more; try 5$"):
+        randomised_layers(net(), random_images(1, 12, 12), edges, seed=0, draws=draws)
+
+
+# ---------------------------------------------------------------- the mean over draws
+
+
+def test_the_interval_over_draws_by_hand() -> None:
+    """Means 0.1, 0.3 and 0.5: a deviation of 0.2, so Student's t of 2 degrees at 97.5 %, 4.303, times 0.2 / sqrt(3)."""
+    found = over_draws(np.array([[0.0, 0.2], [0.3, math.nan], [0.4, 0.6], [math.nan, math.nan]]))
+    half = 0.95 * math.sqrt(2 / (1 - 0.95**2)) * 0.2 / math.sqrt(3)
+    assert (found.value, found.low, found.high) == pytest.approx((0.3, 0.3 - half, 0.3 + half), abs=1e-9)
+
+
+def test_what_is_undefined_over_draws_has_no_number() -> None:
+    assert over_draws(np.full((5, 3), math.nan)) is UNDEFINED
+    one = over_draws(np.array([[0.2, 0.4], [math.nan, math.nan]]))
+    assert one.value == pytest.approx(0.3)
+    assert math.isnan(one.low) and math.isnan(one.high)  # noqa: PT018
+    assert over_draws(np.ones((5, 8))) == Interval(1.0, 1.0, 1.0)
+    wide = over_draws(np.array([[-1.0], [1.0]]))  # t of one degree is 12.7: no correlation is that large
+    assert (wide.value, wide.low, wide.high) == (0, -1, 1)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 8), st.integers(1, 6), st.integers(0, 1000))
+def test_the_interval_is_scipy_s_and_images_of_one_draw_make_it_no_surer(draws: int, images: int, seed: int) -> None:
+    values = np.random.default_rng(seed).uniform(-0.02, 0.02, size=(draws, images))
+    found, peer = over_draws(values), ttest_1samp(values.mean(axis=1), 0).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((peer.low, peer.high), abs=1e-9)
+    repeated = over_draws(np.tile(values, 4))
+    assert (repeated.low, repeated.high) == pytest.approx((found.low, found.high), abs=1e-12)
 
 
 # ---------------------------------------------------------------- shifts

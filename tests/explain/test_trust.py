@@ -13,15 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from lentigo.data.batches import batches
+from lentigo.evidence.comparison import holm
+from lentigo.evidence.intervals import UNDEFINED
 from lentigo.evidence.means import mean_difference, mean_interval
 from lentigo.explain import trust
 from lentigo.explain.agreement import agreement
 from lentigo.explain.background import FILLS, background_dependence, replaced_logits
-from lentigo.explain.cam import grad_cam, hires_cam, layer_cam
+from lentigo.explain.cam import grad_cam, grad_cam_plus_plus, hires_cam
 from lentigo.explain.faithfulness import deletion_and_insertion
-from lentigo.explain.sanity import randomised_layers, stability
+from lentigo.explain.sanity import over_draws, randomised_layers, stability
 from lentigo.explain.survey import ARTEFACTS, Survey
 from lentigo.explain.trust import COMPARED, PARTS, SANITY_IMAGES, Subject, background, drawn_images, faithfulness
+from lentigo.explain.trust_pairs import trust_pairs
 from lentigo.files import read_json, write_json
 from lentigo.imaging import Preprocessing
 from lentigo.models.contract import LesionClassifier
@@ -143,13 +146,17 @@ def test_numbers_are_those_of_the_dependence_and_within_a_source_of_its_images_a
                 seed=4,
             )
             assert told[fill] == direct.to_dict()
+            if told is found["fills"]:
+                assert found["positions"] == kept.tolist()
+                assert found["shares"][fill] == [round(value, 4) for value in direct.share.tolist()]
+                assert np.mean(found["shares"][fill]) == pytest.approx(told[fill]["mean_share"]["value"], abs=5e-5)
     assert list(found["within"]) == ["a", "b"]  # the third holds one class, and two images have none
 
 
 def test_without_sources_or_lesions_there_is_nothing_to_say(subject: Subject) -> None:
     assert background(replace(subject, sources=()), survey_of(middle()))["within"] == {}
     found = background(subject, survey_of(middle(), unknown=tuple(range(N))))
-    assert found == {"images": 0, "left_out": N, "fills": {}, "within": {}}
+    assert found == {"images": 0, "left_out": N, "fills": {}, "within": {}, "positions": [], "shares": {}}
 
 
 def test_a_small_mask_is_enlarged_to_the_picture(subject: Subject) -> None:
@@ -196,12 +203,12 @@ def test_it_says_what_was_asked(found: dict[str, Any], asked: Subject) -> None:
     assert (found["method"], found["images"], found["seed"]) == ("grad_cam", 5, 2)
     assert found["ids"] == [f"{k:04d}.png" for k in SOME]
     assert list(found["curves"]) == ["blur", "mean"]
-    assert list(found["agreement"]) == ["Grad-CAM++", "HiResCAM", "LayerCAM", "Occlusion"]
-    assert len(COMPARED) == 4
+    assert list(found["agreement"]) == ["Grad-CAM++", "HiResCAM", "Occlusion"]  # LayerCAM's map is HiResCAM's
+    assert len(COMPARED) == 3
     assert list(found["stability"]) == ["1"]  # 1 % and 3 % of 24 px are both one
     names = [name for name, layer in asked.model.named_modules() if list(layer.parameters(recurse=False))]
     assert [layer["name"] for layer in found["layers"]] == names[::-1]
-    assert all(layer["images"] == 5 for layer in found["layers"])
+    assert all((layer["images"], layer["draws"]) == (5, 5) for layer in found["layers"])
 
 
 def test_curves_are_means_over_the_images_and_their_areas_lie_under_them(found: dict[str, Any], asked: Subject) -> None:
@@ -220,6 +227,10 @@ def test_curves_are_means_over_the_images_and_their_areas_lie_under_them(found: 
             assert one["random"]["value"] == pytest.approx(np.trapezoid(one["random_curve"], at), abs=1e-6)
             tested = mean_difference(getattr(areas, kind), getattr(areas, f"random_{kind}"), seed=2)
             assert one["p_value"] == tested.p_value
+            better = 1 if kind == "insertion" else -1
+            gains = found["values"][f"{kind}_gain"][fill]
+            assert gains == [round(value, 4) for value in getattr(areas, f"{kind}_gain").tolist()]
+            assert np.mean(gains) == pytest.approx(better * one["difference"]["value"], abs=5e-5)
             assert one["difference"]["value"] == pytest.approx(one["area"]["value"] - one["random"]["value"])
         assert len(curves["deletion"]["curve"]) == len(curves["insertion"]["random_curve"]) == 11
         assert curves["deletion"]["curve"][0] == pytest.approx(curves["insertion"]["curve"][-1])
@@ -227,10 +238,23 @@ def test_curves_are_means_over_the_images_and_their_areas_lie_under_them(found: 
         assert curves["deletion"]["curve"][0] >= 0.5  # of the network's own decision
 
 
+def test_p_values_of_all_fills_and_kinds_are_corrected_together(found: dict[str, Any]) -> None:
+    tests = [found["curves"][fill][kind] for fill in ("blur", "mean") for kind in ("deletion", "insertion")]
+    assert [test["adjusted"] for test in tests] == holm([test["p_value"] for test in tests])
+    assert min(test["adjusted"] for test in tests) == min(1, 4 * min(test["p_value"] for test in tests))
+
+
+def test_scores_of_any_size_have_a_mean_probability() -> None:
+    """A logit of -800 would overflow in exp(800), which pytest takes for an error."""
+    assert trust._mean_probability(np.array([[-800.0, 0.0, 800.0], [-800.0, 0.0, 0.0]])) == [0, 0.5, 0.75]
+    scores = np.linspace(-30, 30, 13)
+    assert trust._mean_probability(scores[None]) == pytest.approx(1 / (1 + np.exp(-scores)), abs=1e-15)
+
+
 def test_agreement_layers_and_stability_are_means_of_their_measures(found: dict[str, Any], asked: Subject) -> None:
     inputs = inputs_of(asked, SOME)
     maps = grad_cam(asked.model, inputs).malignant.numpy()
-    for name, method in {"HiResCAM": hires_cam, "LayerCAM": layer_cam}.items():
+    for name, method in {"HiResCAM": hires_cam, "Grad-CAM++": grad_cam_plus_plus}.items():
         other = method(asked.model, inputs).signed().numpy()
         assert found["agreement"][name] == pytest.approx(told(agreement(maps, other), asked), nan_ok=True)
 
@@ -240,10 +264,15 @@ def test_agreement_layers_and_stability_are_means_of_their_measures(found: dict[
     checks = randomised_layers(asked.model, inputs, explain, seed=2)
     for layer, check in zip(found["layers"], checks, strict=True):
         assert (layer["name"], layer["undefined"]) == (check.layer, check.undefined)
-        assert layer["correlation"] == pytest.approx(told(check.signed, asked), nan_ok=True)
-        assert layer["absolute"] == pytest.approx(told(check.absolute, asked), nan_ok=True)
+        for key, values in (("correlation", check.signed), ("absolute", check.absolute)):
+            interval = over_draws(values)
+            wanted = {"value": interval.value, "low": interval.low, "high": interval.high}
+            assert layer[key] == pytest.approx(wanted, nan_ok=True)
+            assert layer[key]["value"] == pytest.approx(values.mean(), nan_ok=True)
     stable = stability(asked.model, inputs, explain, shift_px=1).mean
     assert found["stability"]["1"] == pytest.approx(told(stable, asked), nan_ok=True)
+    rounded = [round(value, 4) for value in stable.tolist()]
+    assert found["values"]["stability"] == {"0.01": rounded, "0.03": rounded}  # both shifts are of 1 px
 
 
 def test_the_same_seed_gives_the_same_and_another_moves_what_is_random(asked: Subject, found: dict[str, Any]) -> None:
@@ -280,6 +309,8 @@ def test_maps_without_an_order_are_undefined_and_no_curve_is_made_up(subject: Su
             assert curves[kind]["curve"] == curves[kind]["random_curve"] == []
             assert math.isnan(curves[kind]["area"]["value"])
             assert math.isnan(curves[kind]["p_value"])
+            assert math.isnan(curves[kind]["adjusted"])
+    assert all(math.isnan(value) for kept in found["values"].values() for of in kept.values() for value in of)
     assert math.isnan(found["agreement"]["HiResCAM"]["value"])
     assert all(math.isnan(value["value"]) for value in found["stability"].values())
     assert found["layers"][0]["undefined"] == 5
@@ -311,3 +342,95 @@ def test_written_results_hold_null_for_what_is_undefined(tmp_path: Path, asked: 
     back = read_json(tmp_path / "found.json")
     assert back["stability"]["1"]["low"] is None
     assert back["curves"]["blur"]["deletion"]["area"]["value"] == found["curves"]["blur"]["deletion"]["area"]["value"]
+
+
+# ---------------------------------------------------------------- networks beside each other
+
+
+def kept(ids: str = "abcde", *, shares: list[float | None], gains: list[float | None] | None = None) -> dict[str, Any]:
+    """What an explanation.json keeps of single images: a share of all but the first, a gain of the last ones."""
+    about = {"ids": list(ids), "background": {"positions": list(range(1, len(ids))), "shares": {"own": shares}}}
+    if gains is None:
+        return about
+    return about | {"faithfulness": {"ids": list(ids[-len(gains) :]), "values": {"deletion_gain": {"blur": gains}}}}
+
+
+def test_differences_are_means_over_the_same_images_with_signs_turned_by_hand() -> None:
+    one = kept(shares=[0.5, 0.6, 0.7, 0.8], gains=[0.2, 0.1])
+    two = kept(shares=[0.4, 0.4, 0.4, None], gains=[0.0, 0.2])
+    (pair,) = trust_pairs({"one": one, "two": two})
+    assert (pair.first, pair.second) == ("one", "two")
+    assert list(pair.differences) == ["background_own", "deletion_gain_blur"]
+    share, gain = pair.differences.values()
+    assert (share.difference.value, share.n) == (pytest.approx(0.2), 3)  # null is no value
+    assert share.p_value == 2 / 8  # all three are of one sign: two of eight ways are as far from 0
+    assert (gain.difference.value, gain.n, gain.p_value) == (pytest.approx(0.05), 2, 1)
+    assert pair.adjusted == {"background_own": 0.25, "deletion_gain_blur": 1}
+    told = pair.to_dict()
+    assert told["differences"]["background_own"]["difference"]["value"] == share.difference.value
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+def test_images_of_a_group_turn_their_signs_together() -> None:
+    one, two = kept(shares=[0.5, 0.6, 0.7, 0.8]), kept(shares=[0.4, 0.4, 0.4, 0.4])
+    alone, grouped = (trust_pairs({"one": one, "two": two}, groups=of)[0] for of in (None, {"b": 0, "c": 0, "d": 0}))
+    assert alone.differences["background_own"].p_value == 2 / 16
+    assert grouped.differences["background_own"].p_value == 2 / 4  # b, c, d are one, and e without a number is alone
+
+
+def test_p_values_are_corrected_over_the_pairs_that_have_the_measure() -> None:
+    rng = np.random.default_rng(0)
+    ids = "".join(map(chr, range(97, 109)))
+    runs = {
+        name: kept(ids, shares=(level + rng.normal(scale=0.1, size=11)).tolist(), gains=gains)
+        for name, level, gains in (("a", 0.2, [0.5, 0.4]), ("b", 0.3, [0.1, 0.3]), ("c", 0.6, None))
+    }
+    pairs = trust_pairs(runs, seed=1)
+    assert [(pair.first, pair.second) for pair in pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    raw = [pair.differences["background_own"].p_value for pair in pairs]
+    assert [pair.adjusted["background_own"] for pair in pairs] == holm(raw)
+    assert len(set(raw)) > 1
+    assert [list(pair.differences)[1:] for pair in pairs] == [["deletion_gain_blur"], [], []]
+    assert pairs[0].adjusted["deletion_gain_blur"] == pairs[0].differences["deletion_gain_blur"].p_value
+
+
+def test_turning_a_pair_turns_its_differences() -> None:
+    one, two = kept(shares=[0.5, 0.1, 0.7, 0.8]), kept(shares=[0.4, 0.4, 0.4, 0.3])
+    (forth,), (back,) = trust_pairs({"one": one, "two": two}), trust_pairs({"two": two, "one": one})
+    for name, found in forth.differences.items():
+        turned = back.differences[name]
+        assert turned.p_value == found.p_value
+        assert turned.difference.value == pytest.approx(-found.difference.value)
+        assert turned.difference.low == pytest.approx(-found.difference.high)
+
+
+def test_a_pair_without_the_same_images_or_without_values_is_left_out() -> None:
+    whole = kept(shares=[0.5, 0.6, 0.7, 0.8])
+    earlier = {"ids": list("abcde"), "background": {"fills": {}}, "faithfulness": {"ids": list("ab"), "curves": {}}}
+    for other in (earlier, {"ids": list("abcde")}, kept("abcdf", shares=[0.4] * 4)):
+        assert trust_pairs({"one": whole, "two": other}) == ()
+        (pair,) = trust_pairs({"one": whole, "two": other, "three": whole})
+        assert (pair.first, pair.second) == ("one", "three")
+        assert pair.adjusted == {"background_own": 1}
+    assert trust_pairs({"one": whole}) == trust_pairs({}) == ()
+
+
+def test_where_no_image_has_both_values_the_difference_is_undefined() -> None:
+    one, two = kept("abc", shares=[0.5, None]), kept("abc", shares=[None, 0.5])
+    (pair,) = trust_pairs({"one": one, "two": two})
+    assert pair.differences["background_own"].difference == UNDEFINED
+    assert pair.differences["background_own"].n == 0
+    assert math.isnan(pair.adjusted["background_own"])
+
+
+def test_values_as_found_and_as_read_back_are_compared_alike(tmp_path: Path, subject: Subject) -> None:
+    runs = {
+        name: {"ids": list(subject.pack.ids), "background": background(seeing(subject, seen), survey_of(middle()))}
+        for name, seen in (("inner", part(inner=True)), ("outer", part(inner=False)))
+    }
+    write_json(tmp_path / "runs.json", runs)
+    (found,), (again,) = trust_pairs(runs), trust_pairs(read_json(tmp_path / "runs.json"))
+    assert found.to_dict() == again.to_dict()
+    for fill in FILLS:  # the one hangs on the lesion alone, the other on the background alone
+        assert found.differences[f"background_{fill}"].difference.value == -1
+        assert found.adjusted[f"background_{fill}"] == found.differences[f"background_{fill}"].p_value < 0.001

@@ -86,6 +86,25 @@ def test_a_forest_says_its_numbers_and_what_is_undefined() -> None:
     assert "nan" not in svg
 
 
+def test_a_forest_s_row_may_have_a_line_of_its_own() -> None:
+    rows = [
+        ForestRow(name="a", intervals=(Interval(0.5, 0.4, 0.6),), reference=0.25),
+        ForestRow(name="b", intervals=(Interval(0.5, 0.4, 0.6),)),
+        ForestRow(name="c", intervals=(Interval(0.5, 0.4, 0.6),), reference=0.75),
+    ]
+    svg = forest(rows, label="Share", name="x")
+    (left, _), (right, _) = frame(svg)
+    drawn = lines(svg, "stroke: var(--ink); stroke-width: 1.2")
+    at = [[(x - left) / (right - left) for x in line[:, 0]] for line in drawn]
+    assert np.array(at) == pytest.approx(np.array([[0.25, 0.25], [0.75, 0.75]]), abs=1e-4)
+    heights = [y for _, y, _ in marks(svg)]
+    for line, own in zip(drawn, (heights[0], heights[2]), strict=True):
+        assert [min(line[:, 1]) < height < max(line[:, 1]) for height in heights] == [
+            height == own for height in heights
+        ]
+    assert described(svg) == "Share, by row. a: 0.50, dashed line 0.25; b: 0.50; c: 0.50, dashed line 0.75."
+
+
 def test_a_forest_of_nothing_is_still_a_chart() -> None:
     svg = forest((ForestRow(name="a", intervals=(UNDEFINED,)),), label="AUC", name="x", left=0.5)
     assert marks(svg) == []

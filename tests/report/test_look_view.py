@@ -3,13 +3,14 @@
 import html
 import math
 import re
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import pytest
 
 from lentigo.evidence.intervals import UNDEFINED, Interval
-from lentigo.explain.looks import MEASURES, PRIMARY, Look
+from lentigo.explain.looks import MEASURES, PRIMARY, Look, LookPair
+from lentigo.explain.trust_pairs import TrustPair, trust_pairs
 from lentigo.report import look_words as words
 from lentigo.report.look import LookReport
 from lentigo.report.look_figures import layer_chart
@@ -129,10 +130,59 @@ def test_classes_are_a_chart(view: dict[str, Any]) -> None:
     for row, of in (("All images", "common"), ("Benign", "benign"), ("Malignant", "malignant")):
         values = [
             (look.common if of == "common" else look.by_class[of])[PRIMARY].value
-            for look in looks().looks.values()
-            if not look.baseline
+            for name, look in looks().looks.items()
+            if name != "uniform"
         ]
-        assert f"{row}: {', '.join(f'{value:.2f}' for value in values)}" in html.unescape(chart)
+        *shares, centre = (f"{value:.2f}" for value in values)
+        assert f"{row}: {', '.join(shares)}, dashed line {centre}" in html.unescape(chart)
+    assert looks().looks["centre"].by_class["benign"] != looks().looks["centre"].by_class["malignant"]
+
+
+def test_each_measure_s_order_and_verdict_are_a_row(page: str) -> None:
+    rows = tables(page)["Order by each measure"]
+    assert [row[0].lower() for row in rows] == [title.lower() for title in MEASURES.values()]
+    for measure, (_, *titles, said) in zip(MEASURES, rows, strict=True):
+        assert titles == [looks().looks[name].title for name in looks().rankings[measure]]
+        assert said == {"holds": "holds", "undecided": "cannot be told"}[looks().verdicts[measure]]
+
+
+def test_a_measure_that_contradicts_is_seen_in_the_table_and_in_the_verdict() -> None:
+    def turned(pair: LookPair) -> LookPair:
+        found = pair.differences["pixel_auc"]
+        other = replace(found, difference=Interval(*(-number for number in astuple(found.difference))))
+        return replace(pair, differences={**pair.differences, "pixel_auc": other})
+
+    pairs = tuple(map(turned, looks().pairs))
+    report = look_report(
+        looks=replace(
+            looks(), pairs=pairs, rankings={**looks().rankings, "pixel_auc": tuple(SHARPNESS)[::-1]},
+            verdicts={**looks().verdicts, "pixel_auc": "refuted"},
+        )
+    )  # fmt: skip
+    text = shown(report)
+    assert tables(text)["Order by each measure"][-1] == ["Ranking of pixels, AUC", *TITLES[::-1], "is refuted"]
+    assert "; but it is refuted by the AUC of pixels (Vgg11 and Coin are clearly ahead)." in text
+    assert "by the AUC of pixels: Coin, Vgg11 and Tiny_Vgg" in text
+
+
+def test_without_tiny_vgg_measures_have_orders_and_no_verdict() -> None:
+    others = looks_of(survey(), ("vgg11", "coin"))
+    text = shown(look_report(looks=others, second=others))
+    rows = tables(text)["Order by each measure"]
+    assert rows[0] == ["Evidence inside the lesion", *(others.looks[name].title for name in others.ranking)]
+    assert "The paper’s verdict" not in text
+
+
+def test_what_averaging_costs_is_said_where_cells_do_not_fit(page: str) -> None:
+    assert "Averaging a map whose cells do not fit costs it up to 3.5 points" in page
+    fitting = {name: replace(look, cells=look.cells and (6, 6)) for name, look in looks().looks.items()}
+    assert "whose cells do not fit" not in shown(look_report(looks=replace(looks(), looks=fitting)))
+
+
+def test_differences_name_the_images_they_are_of() -> None:
+    assert "on the 31 images that every network’s map can be measured on" in shown(
+        look_report(looks=replace(looks(), together=31, dropped={"empty map": 8}, empty={"coin": 8}))
+    )
 
 
 def test_artefacts_stand_beside_their_area(view: dict[str, Any], page: str) -> None:
@@ -208,6 +258,109 @@ def test_curves_without_a_value_are_words() -> None:
     cells = look_view(report)["curve_rows"][0][2]
     assert cells[0] == Cell(value="undefined", note="moved undefined, p undefined")
     assert_no_python(shown(report))
+
+
+def test_curves_are_bold_by_the_corrected_p_value_where_there_is_one() -> None:
+    told = explanation(0)
+    before = "bold where the two differ (p below 0.05)"
+    assert before in shown(look_report(runs={"tiny_vgg": told}))  # files of before have none
+    told["faithfulness"]["curves"] = {
+        fill: {
+            kind: {**curves[kind], "adjusted": adjusted} for kind, adjusted in (("deletion", 0.07), ("insertion", None))
+        }
+        for fill, curves in told["faithfulness"]["curves"].items()
+    }
+    report = look_report(runs={"tiny_vgg": told})
+    deletion, insertion = look_view(report)["curve_rows"][0][2]
+    assert (deletion.note, deletion.strong) == ("moved 0.700, p = 0.070", False)  # 0.01 as it was tested
+    assert (insertion.note, insertion.strong) == ("moved 0.700, p undefined", False)
+    text = shown(report)
+    assert before not in text
+    assert "(p below 0.05, corrected for the number of tests of a network by Holm)" in text
+    mixed = look_report(runs={"tiny_vgg": told, "vgg11": explanation(1)})
+    assert before in shown(mixed)
+
+
+def test_draws_of_random_weights_are_told_where_all_networks_have_several() -> None:
+    told = [explanation(place) for place in range(2)]
+    runs = dict(zip(("tiny_vgg", "vgg11"), told, strict=True))
+    for place, said in enumerate((False, True)):
+        for layer in told[place]["faithfulness"]["layers"]:
+            layer["draws"] = 5
+        assert ("both are means over 5 draws of random weights." in shown(look_report(runs=runs))) == said
+
+
+def test_methods_that_some_network_was_not_asked_by_have_no_column() -> None:
+    told = [explanation(place) for place in range(2)]
+    del told[1]["faithfulness"]["agreement"]["HiResCAM"]
+    found = look_view(look_report(runs=dict(zip(("tiny_vgg", "vgg11"), told, strict=True))))
+    assert found["methods"] == ["Occlusion"]
+    assert [len(cells) for _, cells in found["alike"]] == [3, 3]
+
+
+def single(shares: list[float | None], gains: list[float], stable: list[float] | None = None) -> dict[str, Any]:
+    """What a run keeps of single images."""
+    ids = [f"{k}.png" for k in range(8)]
+    values = {"deletion_gain": {"mean": gains}} | ({"stability": {"0.03": stable}} if stable else {})
+    return {
+        "ids": ids,
+        "background": {"positions": list(range(8)), "shares": {"common": shares}},
+        "faithfulness": {"ids": ids[: len(gains)], "values": values},
+    }
+
+
+@pytest.fixture(scope="module")
+def tested() -> tuple[TrustPair, ...]:
+    """The first hangs less on the background, on all images; the gains differ on one; two have a stability."""
+    low, high = [0.1, 0.2, 0.15, 0.1, 0.2, 0.1, 0.2, 0.1], [0.6, 0.7, 0.6, 0.7, 0.6, 0.7, 0.6, 0.7]
+    runs = {
+        "tiny_vgg": single(low, [0.25, 0.0, 0.0], [0.9, 0.8, 0.7]),
+        "vgg11": single(high, [0.0] * 3),
+        "coin": single([None] * 8, [0.0] * 3, [0.8, 0.7, 0.6]),
+    }
+    return trust_pairs(runs)
+
+
+def test_networks_stand_beside_each_other_with_signs_bounds_and_corrected_p(tested: tuple[TrustPair, ...]) -> None:
+    report = look_report(trust=tested)
+    found, text = look_view(report), shown(report)
+    assert found["trust_titles"] == [
+        ("Background’s share", "one skin colour for all images"), ("Deletion gain", "mean colour"),
+        ("Stability", "shift by 3 % of the side"),
+    ]  # fmt: skip
+    (first, second, cells), *others = found["trust_rows"]
+    assert (first, second) == ("Tiny_Vgg", "Vgg11")
+    share, gain = tested[0].differences["background_common"], tested[0].differences["deletion_gain_mean"]
+    assert (share.p_value, tested[0].adjusted["background_common"]) == (2 / 256, 2 / 256)  # the other pairs have none
+    assert cells[0] == Cell(
+        value="−50.6",  # 14.375 % less 65 %
+        bounds=f"−{-100 * share.difference.low:.1f} to −{-100 * share.difference.high:.1f}",
+        note="p = 0.008",
+        strong=True,
+    )
+    assert (cells[1].value, cells[1].note, cells[1].strong) == ("+0.083", "p = 1.000", False)
+    assert cells[1].bounds == f"+{gain.difference.low:.3f} to +{gain.difference.high:.3f}"
+    assert cells[2] == Cell(value="–")  # one of the two has no value at all
+    assert [cell.value for cell in others[0][2]] == ["undefined", "+0.083", "+0.100"]
+    table = tables(text)["Networks tested against each other"]
+    assert [row[0] for row in table] == ["Tiny_Vgg less Vgg11", "Tiny_Vgg less Coin", "Vgg11 less Coin"]
+    assert table[0][1] == f"{cells[0].value} {cells[0].bounds} {cells[0].note}"
+    assert table[0][3] == "–"
+    assert f"<strong>{cells[0].value}</strong>" in text
+    assert "Background’s share<small>one skin colour for all images</small>" in text
+    assert_no_python(text)
+
+
+def test_p_values_of_the_table_are_the_corrected_ones(tested: tuple[TrustPair, ...]) -> None:
+    name = "background_common"
+    corrected = replace(tested[0], adjusted=tested[0].adjusted | {name: 0.2})
+    cell = look_view(look_report(trust=(corrected,)))["trust_rows"][0][2][0]
+    assert (cell.note, cell.strong) == ("p = 0.200", False)
+
+
+def test_without_values_of_single_images_there_is_no_table_of_pairs(page: str) -> None:
+    assert "Networks tested against each other" not in tables(page)
+    assert "The networks beside each other" not in page
 
 
 def test_stability_and_agreement(view: dict[str, Any], page: str) -> None:
@@ -294,7 +447,7 @@ def test_where_all_maps_are_empty_numbers_are_words() -> None:
     )
     empty = replace(
         whole, looks={name: nothing(look) for name, look in whole.looks.items()}, pairs=pairs, against_centre=(),
-        together=0, paper="not asked",
+        together=0, paper="not asked", dropped={"empty map": 39}, empty=dict.fromkeys(SHARPNESS, 39),
     )  # fmt: skip
     report = look_report(looks=empty, second=empty)
     text = shown(report)
@@ -310,6 +463,7 @@ def test_one_network_has_nobody_to_be_compared_with() -> None:
     found = look_view(report)
     assert (found["ranking"], found["paper"], found["second_sentence"]) == ("", "", "")
     assert [(first, second) for first, second, _ in found["pairs"]] == [("Vgg11", "Centre Gaussian")]
+    assert "Order by each measure" not in tables(shown(report))
     assert_no_python(shown(report))
 
 

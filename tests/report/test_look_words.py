@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from lentigo.evidence.means import MeanDifference
 from lentigo.explain import background
 from lentigo.explain.looks import MEASURES, PRIMARY, Look, LookPair, Looks, paper_verdict
 from lentigo.report.look_words import (
+    BY,
     FILLS,
     background_sentence,
     explanation_lines,
     look_lines,
     look_sentences,
     masks_sentence,
+    orders_sentence,
     paper_sentence,
     ranking_sentence,
     read_interval,
@@ -35,47 +38,74 @@ def around(value: float) -> Interval:
     return Interval(value, value - 0.05, value + 0.05)
 
 
-def look_of(name: str, share: float) -> Look:
-    """A network of which nothing is known but the share of its evidence inside."""
-    inside = UNDEFINED if math.isnan(share) else around(share)
-    measures = dict.fromkeys(MEASURES, UNDEFINED) | {PRIMARY: inside}
+def look_of(name: str, values: Mapping[str, float]) -> Look:
+    """A network of which nothing is known but its means."""
+    measures = {measure: UNDEFINED if math.isnan(value) else around(value) for measure, value in values.items()}
     return Look(
         title=TITLES[name], baseline=name == "centre", cells=None, common=measures, own=measures, own_centre=measures,
         by_class={}, artefacts={}, states={},
     )  # fmt: skip
 
 
-def pair_of(first: str, second: str, shares: Mapping[str, float], p: float) -> LookPair:
-    gap = shares[first] - shares[second]
-    difference = MeanDifference(difference=UNDEFINED if math.isnan(gap) else around(gap), p_value=p, n=20)
+def pair_of(first: str, second: str, values: Mapping[str, Mapping[str, float]], p: Mapping[str, float]) -> LookPair:
+    """`values` by measure and name, `p` by measure."""
+    gaps = {measure: of[first] - of[second] for measure, of in values.items()}
     return LookPair(
-        first=first, second=second, differences=dict.fromkeys(MEASURES, difference), adjusted=dict.fromkeys(MEASURES, p)
+        first=first,
+        second=second,
+        differences={
+            measure: MeanDifference(difference=UNDEFINED if math.isnan(gap) else around(gap), p_value=p[measure], n=20)
+            for measure, gap in gaps.items()
+        },
+        adjusted=p,
     )
+
+
+Known = tuple[Mapping[str, float], Mapping[str, float]]
 
 
 def looks_with(
-    shares: Mapping[str, float] = SHARES, p: Mapping[str, float] | None = None, centre_p: float = 0.0005, **changes: Any
+    shares: Mapping[str, float] = SHARES,
+    p: Mapping[str, float] | None = None,
+    centre_p: float = 0.0005,
+    *,
+    others: Mapping[str, Known] | None = None,
+    **changes: Any,
 ) -> Looks:
-    """Networks with these shares inside; `p` of Tiny VGG against each other one, 0.2 between the others."""
-    found = {name: look_of(name, share) for name, share in (shares | {"centre": CENTRE}).items()}
-    known = p or {}
-    names = list(shares)
+    """Networks with these means of every measure; `p` of Tiny VGG against each other one, 0.2 between the others.
+
+    Args:
+        others: by measure, means and p that differ.
+    """
+    known: dict[str, Known] = dict.fromkeys(MEASURES, (shares, p or {})) | dict(others or {})
+    values = {measure: {**of, "centre": CENTRE} for measure, (of, _) in known.items()}
+    found = {name: look_of(name, {measure: of[name] for measure, of in values.items()}) for name in (*shares, "centre")}
     pairs = tuple(
-        pair_of(first, second, shares, known.get(second, 0.2) if first == "tiny_vgg" else 0.2)
-        for place, first in enumerate(names)
-        for second in names[place + 1 :]
-    )
-    ranking = tuple(sorted(names, key=lambda name: -shares[name] if shares[name] == shares[name] else 0))
+        pair_of(
+            first, second, values,
+            {m: of.get(second, 0.2) if first == "tiny_vgg" else 0.2 for m, (_, of) in known.items()},
+        )
+        for first, second in combinations(shares, 2)
+    )  # fmt: skip
+    rankings = {
+        measure: tuple(sorted(shares, key=lambda name: -of[name] if of[name] == of[name] else 0))
+        for measure, of in values.items()
+    }
+    verdicts = {measure: paper_verdict(pairs, rankings[measure], found, measure=measure) for measure in MEASURES}
     settings: dict[str, Any] = {
         "looks": found,
         "pairs": pairs,
-        "against_centre": tuple(pair_of(name, "centre", shares | {"centre": CENTRE}, centre_p) for name in names),
-        "ranking": ranking,
+        "against_centre": tuple(pair_of(name, "centre", values, dict.fromkeys(MEASURES, centre_p)) for name in shares),
+        "ranking": rankings[PRIMARY],
+        "rankings": rankings,
         "cells": 6,
         "images": 1234,
         "together": 1234,
+        "dropped": {},
+        "empty": dict.fromkeys(shares, 0),
         "masks": {"expert": 1234},
-        "paper": paper_verdict(pairs, ranking, found),
+        "paper": verdicts[PRIMARY],
+        "verdicts": verdicts,
         "inside": {},
     }
     return Looks(**{**settings, **changes})
@@ -117,10 +147,30 @@ def test_masks_are_counted(masks: dict[str, int], images: int, text: str) -> Non
     assert masks_sentence(looks_with(masks=masks, images=images, together=images)) == text
 
 
-def test_images_without_a_map_for_every_network_are_counted() -> None:
-    assert masks_sentence(looks_with(images=1234, together=1100)).endswith(
-        "Networks are compared on the 1,100 of them on which each has something to say for what the image is; an empty "
-        "map has no place."
+@pytest.mark.parametrize(
+    ("dropped", "empty", "text"),
+    [
+        (
+            {"empty map": 1130}, {"tiny_vgg": 1100, "vgg11": 0, "alexnet": 50},
+            "1,130 on which a network has no evidence for what the image is (Tiny VGG on 1,100 and AlexNet on 50).",
+        ),
+        (
+            {"no lesion": 2, "all lesion": 1}, dict.fromkeys(SHARES, 0),
+            "3 whose lesion is none, or all, of what every network sees.",
+        ),
+        (
+            {"no lesion": 2, "empty map": 4}, {"tiny_vgg": 0, "vgg11": 4, "alexnet": 0},
+            "4 on which a network has no evidence for what the image is (VGG11 on 4) and 2 whose lesion is none, or "
+            "all, of what every network sees.",
+        ),
+    ],
+)  # fmt: skip
+def test_images_that_drop_out_are_counted(dropped: dict[str, int], empty: dict[str, int], text: str) -> None:
+    together = 1234 - sum(dropped.values())
+    whole = looks_with(together=together, dropped=dropped, empty=empty)
+    assert masks_sentence(whole) == (
+        "Measured on 1,234 images with a lesion mask: 1,234 by an expert. Networks are compared on "
+        f"{together:,} of them, without {text}"
     )
 
 
@@ -171,39 +221,48 @@ def test_what_could_not_be_measured_is_not_ranked() -> None:
     assert some.endswith("cells: Tiny VGG is 10.0 points above VGG11 (p = 0.200).")
 
 
+def test_other_measures_may_give_other_orders() -> None:
+    assert orders_sentence(looks_with(p=SURE)) == "All measures give this order."
+    others = {"pixel_auc": (WORST, SURE), "fixed_iou": (WORST, {}), "pointing": (SHARES | {"alexnet": 0.2}, {})}
+    assert orders_sentence(looks_with(p=SURE, others=others)) == (
+        "Other orders, by the strongest point: Tiny VGG, VGG11 and AlexNet; by the overlap at 20 % of the maximum and "
+        "the AUC of pixels: AlexNet, VGG11 and Tiny VGG; the same by the evidence inside by area and the best overlap. "
+        "Clearly the other way round: AlexNet is above Tiny VGG by the AUC of pixels; VGG11 is above Tiny VGG by the "
+        "AUC of pixels."
+    )
+    del others["pixel_auc"]
+    assert orders_sentence(looks_with(p=SURE, others=others)).endswith(
+        "the AUC of pixels. None of them clearly turns two networks round."
+    )
+    assert orders_sentence(looks_with({"vgg11": 0.3})) == ""
+    assert (
+        orders_sentence(looks_with({"tiny_vgg": 0.4, "vgg11": 0.3, "alexnet": NAN})) == "All measures give this order."
+    )
+
+
+def test_every_measure_has_words() -> None:
+    assert list(BY) == list(MEASURES)
+
+
 # ---------------------------------------------------------------- the paper's choice
 
-BEST = "The paper's verdict, that Tiny VGG looks at the mole best, "
+BEST = "On these images, against AlexNet and VGG11, the paper's verdict, that Tiny VGG looks at the mole best, "
 SURE, UNSURE = {"vgg11": 0.001, "alexnet": 0.001}, {"vgg11": 0.001, "alexnet": 0.3}
+WORST = SHARES | {"tiny_vgg": 0.2}
+BELOW = "Tiny VGG is still clearly below a blot in the middle of every image, which knows nothing."
 
 
 @pytest.mark.parametrize(
     ("shares", "p", "verdict", "text"),
     [
+        (SHARES, SURE, "holds", "holds by all measures."),
+        (SHARES, UNSURE, "undecided", "cannot be told by any measure."),
         (
-            SHARES, SURE, "holds",
-            "holds on these images against AlexNet and VGG11: a larger share of its evidence lies in the lesion, by "
-            "more than chance explains.",
-        ),
-        (
-            SHARES, UNSURE, "undecided",
-            "is neither confirmed nor refuted on these images: its share of evidence in the lesion is not above that "
-            "of both AlexNet and VGG11 by more than chance explains.",
-        ),
-        (
-            SHARES | {"tiny_vgg": 0.2}, SURE, "refuted",
-            "does not hold on these images: AlexNet and VGG11 have a larger share of evidence in the lesion, by more "
-            "than chance explains.",
+            WORST, SURE, "refuted",
+            f"is refuted by all measures (AlexNet and VGG11 are clearly ahead). By all measures {BELOW}",
         ),
         (  # the first of the ranking is not the one that is clearly above
-            SHARES | {"tiny_vgg": 0.2}, UNSURE, "refuted",
-            "does not hold on these images: VGG11 has a larger share of evidence in the lesion, by more than chance "
-            "explains.",
-        ),
-        (
-            {"tiny_vgg": 0.4, "vgg11": 0.3}, {"vgg11": 0.3}, "undecided",
-            "is neither confirmed nor refuted on these images: its share of evidence in the lesion is not above that "
-            "of VGG11 by more than chance explains.",
+            WORST, UNSURE, "refuted", f"is refuted by all measures (VGG11 is clearly ahead). By all measures {BELOW}",
         ),
     ],
 )  # fmt: skip
@@ -213,12 +272,46 @@ def test_the_paper_s_choice(shares: dict[str, float], p: dict[str, float], verdi
     assert paper_sentence(found) == BEST + text
 
 
+def test_the_paper_s_choice_where_measures_contradict_each_other() -> None:
+    others = {
+        "pixel_auc": (SHARES | {"tiny_vgg": 0.29}, {"alexnet": 0.0001, "vgg11": 0.0001}),
+        "pointing": (WORST, SURE),
+        "fixed_iou": (SHARES, UNSURE),
+    }
+    found = looks_with(p=SURE, others=others)
+    assert found.paper == "holds"
+    assert paper_sentence(found) == (
+        f"{BEST}holds by the share of evidence inside, the evidence inside by area and the best overlap; but it is "
+        "refuted by the strongest point (AlexNet and VGG11 are clearly ahead) and by the AUC of pixels (AlexNet is "
+        "clearly ahead); it cannot be told by the overlap at 20 % of the maximum. By the strongest point and the AUC "
+        f"of pixels {BELOW}"
+    )
+    turned = paper_sentence(looks_with(WORST, SURE, centre_p=0.2, others={"pixel_auc": (SHARES, SURE)}))
+    assert turned.startswith(f"{BEST}is refuted by the share of evidence inside, ")
+    assert turned.endswith(" (AlexNet and VGG11 are clearly ahead); but it holds by the AUC of pixels.")
+    open_ = paper_sentence(looks_with(p=UNSURE, others={"pixel_auc": (WORST, UNSURE), "pointing": (SHARES, SURE)}))
+    assert open_.startswith(f"{BEST}cannot be told by the share of evidence inside, ")
+    assert "; it holds by the strongest point; it is refuted by the AUC of pixels (VGG11 is clearly ahead)." in open_
+
+
+def test_a_choice_that_holds_may_still_be_less_than_a_blot() -> None:
+    low = {name: share / 2 for name, share in SHARES.items()}
+    found = looks_with(low, SURE, others={"best_iou": (SHARES, SURE)})
+    assert found.paper == "holds"
+    assert paper_sentence(found) == (
+        f"{BEST}holds by all measures. By the share of evidence inside, the evidence inside by area, the strongest "
+        f"point, the overlap at 20 % of the maximum and the AUC of pixels {BELOW}"
+    )
+    assert paper_sentence(looks_with(low, SURE, centre_p=0.05)) == f"{BEST}holds by all measures."
+
+
 def test_the_pair_may_stand_the_other_way_round() -> None:
-    found = looks_with({"vgg11": 0.3, "tiny_vgg": 0.2})
-    pair = replace(found.pairs[0], adjusted=dict.fromkeys(MEASURES, 0.01))
-    turned = replace(found, pairs=(pair,), paper=paper_verdict((pair,), found.ranking, found.looks))
+    turned = looks_with({"vgg11": 0.3, "tiny_vgg": 0.2}, centre_p=0.2)
+    pair = replace(turned.pairs[0], adjusted=dict.fromkeys(MEASURES, 0.01))
+    verdict = paper_verdict((pair,), turned.ranking, turned.looks)
+    turned = replace(turned, pairs=(pair,), paper=verdict, verdicts=dict.fromkeys(MEASURES, verdict))
     assert (pair.first, pair.second) == ("vgg11", "tiny_vgg")
-    assert "VGG11 has a larger share" in paper_sentence(turned)
+    assert paper_sentence(turned).endswith("is refuted by all measures (VGG11 is clearly ahead).")
     assert "VGG11 is 10.0 points above Tiny VGG (p = 0.010)" in ranking_sentence(turned)
 
 
@@ -230,21 +323,23 @@ def test_the_paper_s_choice_is_not_asked_without_tiny_vgg_or_another(shares: dic
 # ---------------------------------------------------------------- by another method
 
 
+START = "By the share of evidence inside HiResCAM ranks the networks in"
+
+
 def test_another_method_s_ranking() -> None:
     first = looks_with(p=SURE)
     assert second_sentence(first, first) == (
-        "HiResCAM ranks the networks in the same order: Tiny VGG, AlexNet and VGG11. By its maps the paper's verdict "
-        "holds."
+        f"{START} the same order: Tiny VGG, AlexNet and VGG11. With its maps the paper's verdict holds by all measures."
     )
-    assert second_sentence(first, looks_with(SHARES | {"tiny_vgg": 0.2}, SURE)) == (
-        "HiResCAM ranks the networks in another order: AlexNet, VGG11 and Tiny VGG. The ranking hangs on the method. "
-        "By its maps the paper's verdict does not hold."
+    assert second_sentence(first, looks_with(WORST, SURE)) == (
+        f"{START} another order: AlexNet, VGG11 and Tiny VGG. The ranking hangs on the method. With its maps the "
+        "paper's verdict is refuted by all measures (AlexNet and VGG11 are clearly ahead)."
     )
-    assert second_sentence(first, looks_with(p=UNSURE)).endswith(
-        "By its maps the paper's verdict is neither confirmed nor refuted."
+    assert second_sentence(first, looks_with(p=SURE, others={"pixel_auc": (SHARES, UNSURE)})).endswith(
+        "and the overlap at 20 % of the maximum; it cannot be told by the AUC of pixels."
     )
     without = looks_with({"vgg11": 0.3, "alexnet": 0.2})
-    assert second_sentence(without, without) == "HiResCAM ranks the networks in the same order: VGG11 and AlexNet."
+    assert second_sentence(without, without) == f"{START} the same order: VGG11 and AlexNet."
 
 
 FEW: list[dict[str, float]] = [{"tiny_vgg": 0.3}, {"tiny_vgg": NAN, "vgg11": NAN}, {"tiny_vgg": 0.3, "vgg11": NAN}]
@@ -276,7 +371,7 @@ def test_background_in_words() -> None:
     )
     seeing = {"value": 0.62, "low": 0.57, "high": 0.67}
     assert background_sentence("AlexNet", told(auc_without_lesion=seeing)).endswith(
-        "whole images: it tells malignant from benign without seeing the lesion."
+        "whole images: it tells malignant from benign without seeing the lesion, its place and outline apart."
     )
     edge = {"value": 0.55, "low": 0.5, "high": 0.6}
     assert "not clearly better" in background_sentence("AlexNet", told(auc_without_lesion=edge))
@@ -303,9 +398,10 @@ def test_lines_of_a_comparison() -> None:
     whole = looks()
     lines = look_lines(whole)
     assert lines == [
-        masks_sentence(whole), *look_sentences(whole), ranking_sentence(whole), paper_sentence(whole)
+        masks_sentence(whole), *look_sentences(whole), ranking_sentence(whole), orders_sentence(whole),
+        paper_sentence(whole),
     ]  # fmt: skip
-    assert len(lines) == 6
+    assert len(lines) == 7
     for name in ("tiny_vgg", "vgg11", "coin"):
         share = whole.looks[name].common[PRIMARY]
         assert f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f})" in " ".join(lines)
@@ -338,6 +434,13 @@ def test_lines_of_one_run() -> None:
 def test_lines_of_a_run_without_a_measure_or_a_background(undefined: float | None) -> None:
     share = dict.fromkeys(("value", "low", "high"), undefined)
     assert explanation_lines(about_of(share)) == ["Measured on 7 images with a lesion mask: 7 by an expert."]
+
+
+def test_empty_maps_of_one_run_are_counted() -> None:
+    about = about_of({"value": 0.25, "low": 0.2, "high": 0.3})
+    assert len(explanation_lines(about)) == 2  # a file that does not count them
+    about["look"]["looks"]["vgg11"]["states"] = {"measured": 4, "empty map": 3}
+    assert explanation_lines(about)[1] == "VGG11 has no evidence for what the image is on 3 of them."
 
 
 def test_intervals_come_back_from_json() -> None:

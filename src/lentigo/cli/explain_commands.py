@@ -104,14 +104,16 @@ def _draw(
     if len(methods) > 1:
         raise ConfigError(f"--method is given {len(methods)} times; pictures of image files show one method, give one")
     with Display().bar("explaining", len(images)) as advance:
-        rows = explain_pictures(
+        found = explain_pictures(
             run, images, out, method=methods[0], layer=layer, keep_maps=npy, device=device, on_progress=advance
         )
-    for row in rows:
+    for row in found.images:
         notes = [f"nothing speaks for {name}" for name, empty in row.empty.items() if empty]
-        notes += ["the image is of one colour, so its map means nothing"] if row.one_colour else []
-        found = "; ".join([f"p(malignant) {row.probability:.3f}", *notes])
-        say(f"{row.image}: {found}: {out / row.picture}")
+        notes += ["the image is of one colour, so no heat is drawn"] if row.one_colour else []
+        told = "; ".join([f"p(malignant) {row.probability:.3f}", *notes])
+        say(f"{row.image}: {told}: {out / row.picture}")
+    for line in filter(None, (found.scale.words, found.scale.caution)):
+        say(line)
     say(f"written to {out}\n{NOTICE}")
 
 

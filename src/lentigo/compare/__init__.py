@@ -21,7 +21,7 @@ from lentigo import __version__
 from lentigo.compare.content import Comparison as Comparison
 from lentigo.compare.content import Found, cards_of, now, report_content, versions
 from lentigo.compare.evidence import check_externals, check_names, gather
-from lentigo.compare.looking import SECOND, explain, look
+from lentigo.compare.looking import SECOND, explain, look, trust
 from lentigo.config import Experiment
 from lentigo.data.audit import audit_data, fingerprint, write_audit
 from lentigo.data.beside import best_shortcut, shortcut_line
@@ -147,7 +147,9 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
         for run, experiment in zip(runs, comparison.experiments, strict=True)
     }
     looks, second = look(comparison, runs, data, display.bar)
-    write_json(comparison.out / "explanation.json", {**looks.to_dict(), SECOND: second.to_dict()})
+    pairs = trust(comparison, runs, data)
+    told = {**looks.to_dict(), SECOND: second.to_dict(), "trust": {"pairs": [pair.to_dict() for pair in pairs]}}
+    write_json(comparison.out / "explanation.json", told)
     evidence = gather(comparison, runs, repeated, data, display.bar)
     write_json(comparison.out / "evidence.json", evidence.to_dict())
     for run in runs:
@@ -164,7 +166,9 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
     )
     for name, card in cards_of(comparison, found).items():
         write_text(comparison.out / "runs" / name / "MODEL_CARD.md", card.markdown())
-    write_report(report, replace(report_content(comparison, found), seconds=time.monotonic() - started))
+    content = report_content(comparison, found)
+    seen = None if content.look is None else replace(content.look, trust=pairs)
+    write_report(report, replace(content, look=seen, seconds=time.monotonic() - started))
     return report
 
 

@@ -14,6 +14,7 @@ from lentigo.errors import DataError
 from lentigo.explain.looks import Looks, Maps, compare_looks
 from lentigo.explain.stage import GRAD_CAM, ExplainOptions, explain_run, read_explanation, read_maps
 from lentigo.explain.survey import survey_images, survey_key
+from lentigo.explain.trust_pairs import TrustPair, trust_pairs
 from lentigo.learn.device import choose_device
 from lentigo.learn.evaluation import network_of
 from lentigo.learn.run import TrainingData
@@ -61,6 +62,13 @@ def look(comparison: Comparison, runs: Sequence[FinishedRun], data: TrainingData
         return compare_looks(models, survey, table.labels, groups=groups, seed=comparison.experiments[0].seed)
 
     return compared(GRAD_CAM), compared(SECOND)
+
+
+def trust(comparison: Comparison, runs: Sequence[FinishedRun], data: TrainingData) -> tuple[TrustPair, ...]:
+    """Every pair of networks tested on the background's share and on how far the maps tell the truth."""
+    groups = dict(zip(data.table.ids, groups_of(data.table), strict=True))
+    explanations = {run.name: run.explanation.about for run in runs}
+    return trust_pairs(explanations, groups=groups, seed=comparison.experiments[0].seed)
 
 
 def _explained(folder: Path, ids: list[str], survey: str) -> bool:

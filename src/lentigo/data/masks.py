@@ -18,6 +18,8 @@ from lentigo.errors import DataError, ImageError
 from lentigo.files import sha256_of
 from lentigo.imaging import image_header, read_image, squeeze
 
+_LEAST_BRIGHT = 32  # of 255; below, a mask is black with noise: JPEG leaves one or two levels in an empty one
+_LOSSY = ("JPEG", "WEBP")  # a WebP does not say whether it is
 _IN_FLIGHT = 64
 _MAX_THREADS = 8
 
@@ -87,14 +89,17 @@ def pack_masks(
 
 
 def read_mask(path: Path, *, image: Path | None = None) -> Bool[np.ndarray, "height width"]:
-    """A lesion mask, True inside: whatever is brighter than half of the brightest pixel.
+    """A lesion mask, True inside: whatever is brighter, in its brightest channel, than half of the brightest pixel.
+
+    Where no pixel reaches 32 of 255 there is no lesion, unless the file keeps pixels exactly, unlike JPEG, and they are
+    0 and one other number: then these are labels.
 
     Args:
         image: the file of the image that it is the mask of; None: its size is not compared.
     Raises: DataError: the mask cannot be read, or is of another size than its image.
     """
     try:
-        mask = read_image(path)[..., 0]
+        mask = read_image(path).max(axis=-1)
         size = mask.shape if image is None else image_header(image).size
     except ImageError as error:
         raise DataError(f"a lesion mask or its image cannot be read: {error}") from error
@@ -104,7 +109,10 @@ def read_mask(path: Path, *, image: Path | None = None) -> Bool[np.ndarray, "hei
             f"the mask {path} is {found} pixels, its image {image} {wanted}; give the mask of that very image, or "
             "clear the cell that names it"
         )
-    inside: Bool[np.ndarray, "height width"] = mask > mask.max() / 2
+    top = mask.max()
+    if top < _LEAST_BRIGHT and not (_labels(mask) and image_header(path).format not in _LOSSY):
+        return np.zeros(mask.shape, dtype=bool)
+    inside: Bool[np.ndarray, "height width"] = mask > top / 2
     return inside
 
 
@@ -123,6 +131,11 @@ def mask_digests(table: ImageTable) -> list[str]:
     Raises: DataError: a mask cannot be read.
     """
     return [_digest(Path(row.mask)) if row.mask else "" for row in table.rows]
+
+
+def _labels(mask: UInt8[np.ndarray, "height width"]) -> bool:
+    """Whether the pixels are 0 and at most one other number."""
+    return bool(((mask == 0) | (mask == mask.max())).all())
 
 
 def _squared(row: ImageRow, size_px: int) -> Bool[np.ndarray, "side side"]:

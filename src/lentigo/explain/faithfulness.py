@@ -82,7 +82,7 @@ class Curves:
 
         def area(curve: Float32[np.ndarray, "*curves point"]) -> Float64[np.ndarray, "*curves"]:
             scores = curve.astype(np.float64)
-            found = np.trapezoid(_probability(scores) if unit == "probability" else scores, self.fractions, axis=-1)
+            found = np.trapezoid(probability(scores) if unit == "probability" else scores, self.fractions, axis=-1)
             return np.asarray(found, dtype=np.float64)
 
         return Areas(
@@ -177,6 +177,12 @@ def filled(images: Float32[Tensor, "batch 3 height width"], fill: Fill) -> Float
     return blurred
 
 
+def probability(scores: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+    """The logistic function of logits of any size, without overflow; NaN stays NaN."""
+    found: Float64[np.ndarray, "*shape"] = (1 + np.tanh(scores / 2)) / 2
+    return found
+
+
 def _curves(
     model: nn.Module,
     images: Tensor,
@@ -264,11 +270,6 @@ def _same(values: Tensor) -> Bool[Tensor, "batch plane"]:
     planes = values.reshape(len(values), -1, values.shape[-2] * values.shape[-1])
     same: Bool[Tensor, "batch plane"] = planes.amax(dim=2) == planes.amin(dim=2)
     return same
-
-
-def _probability(score: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
-    probability: Float64[np.ndarray, "*shape"] = (1 + np.tanh(score / 2)) / 2  # of NaN NaN, without a warning
-    return probability
 
 
 def _check(images: Tensor, maps: Tensor, *, steps: int, draws: int) -> None:

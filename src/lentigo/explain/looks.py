@@ -19,6 +19,8 @@ from lentigo.evidence.comparison import holm
 from lentigo.evidence.intervals import Interval
 from lentigo.evidence.means import MeanDifference, mean_difference, mean_interval
 from lentigo.explain.localisation import (
+    EMPTY_MAP,
+    MEASURED,
     Localisation,
     at_common_cells,
     centre_gaussian,
@@ -79,7 +81,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class LookPair:
-    """Two networks, or a network and the centre Gaussian, on the images where both can be measured."""
+    """Two networks, or a network and the centre Gaussian, on the images on which every network can be measured."""
 
     first: str
     second: str
@@ -99,11 +101,15 @@ class Looks:
     pairs: tuple[LookPair, ...]  # of networks
     against_centre: tuple[LookPair, ...]  # each network less the centre Gaussian
     ranking: tuple[str, ...]  # networks, the best first, by PRIMARY at the common cells
+    rankings: Mapping[str, tuple[str, ...]]  # the same by every measure
     cells: int  # rows and columns that all maps were averaged to
     images: int  # whose lesion is known
     together: int  # of these, on which every network's map can be measured; the common cells are of these
+    dropped: Mapping[str, int]  # images less together, by why: no lesion, all lesion (in the common region), empty map
+    empty: Mapping[str, int]  # of them by network: where nothing in the common region speaks for what the image is
     masks: Mapping[str, int]  # images by the origin of their mask, or why they were left out
-    paper: str  # what becomes of the paper's choice of Tiny VGG: holds, refuted, undecided, not asked
+    paper: str  # what becomes of the paper's choice of Tiny VGG, by PRIMARY: holds, refuted, undecided, not asked
+    verdicts: Mapping[str, str]  # the same by every measure
     inside: Mapping[str, Float64[np.ndarray, " image"]]  # PRIMARY at the common cells; NaN where not measured
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,17 +149,23 @@ def compare_looks(
     draws = _Draws(group=np.arange(len(labels)) if groups is None else np.asarray(groups), seed=seed)
     looks = {name: _look(of, survey, together, labels, draws) for name, of in found.items()}
     pairs = _pairs(list(combinations(models, 2)), found, together, draws)
-    ranking = sorted(models, key=lambda name: -np.nan_to_num(looks[name].common[PRIMARY].value, nan=-np.inf))
+    rankings = {measure: _ranking(list(models), looks, measure) for measure in MEASURES}
+    verdicts = {measure: paper_verdict(pairs, rankings[measure], looks, measure=measure) for measure in MEASURES}
+    dropped, empty = _dropped({name: found[name].common for name in models}, survey.usable)
     return Looks(
         looks=looks,
         pairs=pairs,
         against_centre=_pairs([(name, "centre") for name in models], found, together, draws),
-        ranking=tuple(ranking),
+        ranking=rankings[PRIMARY],
+        rankings=rankings,
         cells=cells,
         images=int(survey.usable.sum()),
         together=int(together.sum()),
+        dropped=dropped,
+        empty=empty,
         masks=survey.counts(),
-        paper=paper_verdict(pairs, ranking, looks),
+        paper=verdicts[PRIMARY],
+        verdicts=verdicts,
         inside={name: np.where(survey.usable, getattr(found[name].common, PRIMARY), np.nan) for name in models},
     )
 
@@ -175,17 +187,19 @@ def heat_for_truth(
     return to_image_size(_for_truth(model, labels, rows), model.preprocessing, size_px=size_px)
 
 
-def paper_verdict(pairs: Sequence[LookPair], ranking: Sequence[str], looks: Mapping[str, Look]) -> str:
+def paper_verdict(
+    pairs: Sequence[LookPair], ranking: Sequence[str], looks: Mapping[str, Look], *, measure: str = PRIMARY
+) -> str:
     """The paper chose Tiny VGG since its maps lay on the mole best.
 
-    holds: its mean of `PRIMARY` is the highest, with p below 0.05 against every other network; refuted: another has a
-    higher one, with p below 0.05; undecided: neither; not asked: no Tiny VGG, or nothing to compare it with.
+    holds: its mean of the measure is the highest, with p below 0.05 against every other network; refuted: another has
+    a higher one, with p below 0.05; undecided: neither; not asked: no Tiny VGG, or nothing to compare it with.
     """
     ours = [pair for pair in pairs if "tiny_vgg" in (pair.first, pair.second)]
-    if not ours or any(np.isnan(looks[name].common[PRIMARY].value) for name in ranking):
+    if not ours or any(np.isnan(looks[name].common[measure].value) for name in ranking):
         return "not asked"
-    apart = [pair for pair in ours if pair.adjusted[PRIMARY] < LEVEL]
-    ahead = [(pair.differences[PRIMARY].difference.value > 0) == (pair.first == "tiny_vgg") for pair in apart]
+    apart = [pair for pair in ours if pair.adjusted[measure] < LEVEL]
+    ahead = [(pair.differences[measure].difference.value > 0) == (pair.first == "tiny_vgg") for pair in apart]
     if not all(ahead):
         return "refuted"
     return "holds" if len(apart) == len(ours) else "undecided"
@@ -321,6 +335,23 @@ def _look(
         artefacts=_artefact_means(found.own, usable, draws),
         states=_states(found.own, survey),
     )
+
+
+def _ranking(names: Sequence[str], looks: Mapping[str, Look], measure: str) -> tuple[str, ...]:
+    """The best first, and last of all those that could not be measured."""
+    return tuple(sorted(names, key=lambda name: -np.nan_to_num(looks[name].common[measure].value, nan=-np.inf)))
+
+
+def _dropped(
+    found: Mapping[str, Localisation], usable: Bool[np.ndarray, " image"]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Usable images that not every network can be measured on, by why; and by network, those with an empty map."""
+    states = np.array([of.state for of in found.values()], dtype=np.str_)[:, usable]
+    empty = states == EMPTY_MAP
+    why = np.where(empty.any(axis=0), EMPTY_MAP, states[0])  # a lesion out of the region is so for every network
+    names, counts = np.unique(why[why != MEASURED], return_counts=True)
+    dropped = {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+    return dropped, dict(zip(found, map(int, empty.sum(axis=1)), strict=True))
 
 
 def _means(found: Localisation, used: Bool[np.ndarray, " image"], draws: _Draws) -> dict[str, Interval]:

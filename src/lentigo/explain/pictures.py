@@ -1,7 +1,9 @@
 """Heat maps over anyone's images: image files and a run in, one picture a file out, and what the pictures show as JSON.
 
 A picture holds the photograph, what speaks for malignant, and what speaks for benign, under one scale that is printed
-on it. The scale is the run's own, taken from its test images, so that a faint map of one image looks faint.
+on it. The scale is the run's own, taken from its test images, so that a faint map of one image looks faint. Where the
+run has none for such maps, full red is the largest value of the images given, and each picture warns of it. An image
+of one colour gets no heat.
 """
 
 from collections import Counter
@@ -31,8 +33,11 @@ from lentigo.models.registry import model_entry
 DECISIONS = ("malignant", "benign")
 PANEL_PX = 360  # the longer side of each of the three pictures on a sheet
 _GAP_PX, _LINE_PX = 12, 20
+_FONT_PX = 13
+_BAR_PX = (150, 10)  # of the colours from no heat to full red
 _LEAST_PX = 230  # of a narrow picture's column, so that its title and the lines below have room
-_INK, _PAPER, _LIGHT = (27, 37, 45), (255, 255, 255), (88, 102, 112)
+_INK, _PAPER, _LIGHT, _WARNING = (27, 37, 45), (255, 255, 255), (88, 102, 112), (170, 30, 30)
+_NOTICE = "A heat map shows what moved this network, not what a lesion is. Research software, not a medical device."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,32 @@ class Explained:
     probability: float  # of malignant, as the network gives it
     strongest: dict[str, float]  # by decision, the map's largest value, in the method's unit; 0: the map is empty
     empty: dict[str, bool]  # by decision, whether nothing in the image speaks for it
-    one_colour: bool  # there is nothing to see in the image, and no map of it means anything
+    one_colour: bool  # there is nothing to see in the image: no map of it means anything, and no heat is drawn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What is drawn in full red."""
+
+    full_red_at: float  # 0: there is no heat to draw
+    unit: str
+    whose: str  # whose value that is
+    caution: str  # what the colours do not tell, and why; empty where the scale is the run's own
+
+    @property
+    def words(self) -> str:
+        """What full red is, as said on the pictures and in a terminal."""
+        if not self.full_red_at:
+            return "no heat is drawn: every map is empty, or its image of one colour"
+        return f"full red at {self.full_red_at:.3g} {self.unit}: {self.whose}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """All images of a call, explained, and the one scale of their pictures."""
+
+    images: tuple[Explained, ...]
+    scale: Scale
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,12 +99,8 @@ class _Drawing:
 
     checkpoint: Checkpoint
     method: Method
-    scale: float  # drawn in full red
-    whose: str  # whose value that is
-
-    @property
-    def unit(self) -> str:
-        return "logits" if self.method.unit == "logit" else self.method.unit
+    layer: str | None  # None: the network's own
+    scale: Scale
 
 
 def explain_pictures(
@@ -87,7 +113,7 @@ def explain_pictures(
     keep_maps: bool = False,
     device: torch.device | None = None,
     on_progress: Callable[[int], None] | None = None,
-) -> tuple[Explained, ...]:
+) -> Pictures:
     """Write `NAME.png` for every image, and `pictures.json`.
 
     Args:
@@ -108,8 +134,8 @@ def explain_pictures(
         mapped.append(_map_of(checkpoint, found, path, layer, device))
         if on_progress:
             on_progress(1)
-    scale, whose = _scale(run, checkpoint, method, layer, mapped)
-    drawing = _Drawing(checkpoint=checkpoint, method=found, scale=scale, whose=whose)
+    scale = _scale(run, checkpoint, found, layer, mapped)
+    drawing = _Drawing(checkpoint=checkpoint, method=found, layer=layer, scale=scale)
     for image in mapped:
         picture = out / f"{image.path.stem}.png"
         _write(picture, partial(_sheet(image, drawing).save, format="PNG"))
@@ -118,7 +144,7 @@ def explain_pictures(
             _write(picture.with_suffix(".npy"), partial(np.save, arr=signed, allow_pickle=False))
     rows = tuple(_row(image) for image in mapped)
     write_json(out / "pictures.json", _about(run, drawing, layer, rows))
-    return rows
+    return Pictures(images=rows, scale=drawing.scale)
 
 
 def _map_of(
@@ -141,61 +167,95 @@ def _map_of(
     )
 
 
-def _scale(
-    run: Path, checkpoint: Checkpoint, method: str, layer: str | None, mapped: Sequence[_Mapped]
-) -> tuple[float, str]:
-    """What is drawn in full red, and whose value that is: the run's own where its maps are of these weights."""
-    if method == GRAD_CAM and layer in (None, checkpoint.model.cam_layer) and (run / "explanation.json").is_file():
-        about = read_json(run / "explanation.json")
-        scale = float(about.get("scale") or 0)
-        if scale > 0 and about.get("checkpoint") == network_of(run):
-            return scale, "what one test image of the run in twenty reaches"
-    return max(float(image.values.max()) for image in mapped), "the largest value of these images"
+def _scale(run: Path, checkpoint: Checkpoint, method: Method, layer: str | None, mapped: Sequence[_Mapped]) -> Scale:
+    """The run's own scale where its maps are of these weights, else that of the images."""
+    unit = "logits" if method.unit == "logit" else method.unit
+    of_run, why = _scale_of_run(run, checkpoint, method, layer)
+    if of_run > 0:
+        whose = "what one test image of the run in twenty reaches"
+        return Scale(full_red_at=of_run, unit=unit, whose=whose, caution="")
+    values = [float(image.values.max()) for image in mapped if not image.one_colour]
+    largest = max(values, default=0.0)
+    return Scale(
+        full_red_at=largest,
+        unit=unit,
+        whose=f"the largest value of {'one image alone' if len(values) == 1 else 'these images'}",
+        caution=f"{why}: here a faint map looks as strong as a sure one" if largest else "",
+    )
+
+
+def _scale_of_run(run: Path, checkpoint: Checkpoint, method: Method, layer: str | None) -> tuple[float, str]:
+    """What the run's own maps have in full red; 0 and the reason where there is no such scale for these maps."""
+    if method is not METHODS[GRAD_CAM] or layer not in (None, checkpoint.model.cam_layer):
+        return 0.0, "the run's scale is of Grad-CAM at its own layer"
+    about = read_json(run / "explanation.json") if (run / "explanation.json").is_file() else {}
+    if not about or about.get("checkpoint") != network_of(run):
+        return 0.0, "no scale for these weights yet (lentigo explain RUN gives one)"
+    return float(about.get("scale") or 0), "most test images of the run have empty maps"
 
 
 def _sheet(image: _Mapped, drawing: _Drawing) -> Image.Image:
     """Photograph and both overlays side by side, and under them what they are."""
     (height, width), preprocessing = image.photograph.shape[:2], drawing.checkpoint.preprocessing
     step = max(width, _LEAST_PX) + _GAP_PX
-    top = _GAP_PX + _LINE_PX
-    sheet = Image.new("RGB", (3 * step + _GAP_PX, top + height + 2 * _GAP_PX + 2 * _LINE_PX), _PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    titles = [f"p(malignant) {image.probability:.3f}", *map(_title, DECISIONS, image.values)]
+    top, lines = _GAP_PX + _LINE_PX, _lines(image, drawing)
+    sheet = Image.new("RGB", (3 * step + _GAP_PX, top + height + 2 * _GAP_PX + len(lines) * _LINE_PX), _PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_PX)
+    titles = [f"p(malignant) {image.probability:.3f}", *(_title(image, place) for place in range(len(DECISIONS)))]
     for place, (picture, title) in enumerate(zip(_panels(image, drawing), titles, strict=True)):
         left = _GAP_PX + place * step
         draw.text((left, _GAP_PX - 3), title, fill=_INK, font=font)
         sheet.paste(Image.fromarray(picture), (left, top))
         if place and not seen(preprocessing, PANEL_PX).all():
             draw.rectangle(_crop_on(preprocessing, left, top, width, height), outline=_PAPER)
-    for place, line in enumerate(_lines(image, drawing)):
-        at = (_GAP_PX, top + height + _GAP_PX + place * _LINE_PX)
-        draw.text(at, line, fill=_LIGHT if place else _INK, font=font)
+    if drawing.scale.full_red_at and not image.one_colour:
+        sheet.paste(_colour_bar(), (3 * step - _BAR_PX[0], top + height + _GAP_PX + _BAR_PX[1] // 2))
+    for place, (line, colour) in enumerate(lines):
+        draw.text((_GAP_PX, top + height + _GAP_PX + place * _LINE_PX), line, fill=colour, font=font)
     return sheet
 
 
 def _panels(image: _Mapped, drawing: _Drawing) -> list[UInt8[np.ndarray, "height width 3"]]:
-    """The photograph, and it under what speaks for each decision."""
+    """The photograph, and it under what speaks for each decision; of one colour, the photograph alone."""
+    if image.one_colour:
+        return [image.photograph] * (1 + len(DECISIONS))
     height, width = image.photograph.shape[:2]
     heat = to_image_size(image.values, drawing.checkpoint.preprocessing, size_px=PANEL_PX)
     # An image of another aspect was squeezed to a square for the network; its map is stretched back.
     planes = [np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)) for plane in heat]
-    return [image.photograph, *(overlay(image.photograph, plane, maximum=drawing.scale) for plane in planes)]
+    return [
+        image.photograph,
+        *(overlay(image.photograph, plane, maximum=drawing.scale.full_red_at) for plane in planes),
+    ]
 
 
-def _lines(image: _Mapped, drawing: _Drawing) -> tuple[str, str]:
+def _colour_bar() -> Image.Image:
+    """From no heat to full red, as it looks over grey."""
+    grey, heat = np.full((*_BAR_PX[::-1], 3), 200, np.uint8), np.linspace(0, 1, _BAR_PX[0], dtype=np.float32)
+    return Image.fromarray(overlay(grey, np.tile(heat, (_BAR_PX[1], 1)), maximum=1.0))
+
+
+def _lines(image: _Mapped, drawing: _Drawing) -> list[tuple[str, tuple[int, int, int]]]:
+    """What stands below the pictures, each line with its colour."""
     title = model_entry(drawing.checkpoint.experiment.model.name).title
     cells = " x ".join(str(side) for side in image.values.shape[1:])  # Pillow's own font has no multiplication sign
-    colours = f"full red at {drawing.scale:.3g} ({drawing.unit}), no colour at 0"
-    if not drawing.scale:
-        colours = "all maps are empty"
-    return (
-        f"{title}, {drawing.method.title}, {cells} cells; {colours}",
-        "A heat map shows what moved this network, not what a lesion is. Research software, not a medical device.",
-    )
+    warning, scale = drawing.scale.caution, drawing.scale.words
+    if image.one_colour:
+        warning, scale = "the image is of one colour: no heat is drawn, for no map of it would mean anything", ""
+    elif drawing.scale.full_red_at:
+        scale += "; no colour at 0"
+    at = f" at {drawing.layer}" if drawing.layer else ""
+    inside = "" if seen(drawing.checkpoint.preprocessing, PANEL_PX).all() else " in the white frame"
+    lines = [(f"{title}, {drawing.method.title}{at}, {cells} cells{inside}", _INK), (scale, _INK), (warning, _WARNING)]
+    sentences = [(line[:1].upper() + line[1:], colour) for line, colour in lines if line]
+    return [*sentences, (_NOTICE, _LIGHT)]
 
 
-def _title(decision: str, plane: Float32[np.ndarray, "rows columns"]) -> str:
-    return f"for {decision}" if plane.any() else f"for {decision}: nothing (map empty)"
+def _title(image: _Mapped, place: int) -> str:
+    what = f"for {DECISIONS[place]}"
+    if image.one_colour:
+        return f"{what}: not drawn (one colour)"
+    return what if image.values[place].any() else f"{what}: nothing (map empty)"
 
 
 def _crop_on(preprocessing: Preprocessing, left: int, top: int, width: int, height: int) -> tuple[float, ...]:
@@ -232,9 +292,10 @@ def _about(run: Path, drawing: _Drawing, layer: str | None, rows: Sequence[Expla
         "model": checkpoint.experiment.model.name,
         "method": f"{method.title} ({method.source})",
         "layer": None if method is METHODS["occlusion"] else layer or checkpoint.model.cam_layer,
-        "full_red_at": drawing.scale,
-        "unit": drawing.unit,
-        "scale": drawing.whose,
+        "full_red_at": drawing.scale.full_red_at,
+        "unit": drawing.scale.unit,
+        "scale": drawing.scale.whose,
+        "caution": drawing.scale.caution,
         "images": [asdict(row) for row in rows],
     }
 
@@ -245,7 +306,8 @@ def _check_names(images: Sequence[Path], out: Path) -> None:
     twice = [name for name, count in Counter(path.stem for path in images).items() if count > 1]
     if twice:
         raise ConfigError(
-            f"{len(twice)} names are of more than one image, first {twice[0]}; explain them into different folders"
+            f"{twice[0]} is the name of more than one image, so one picture would overwrite the other; explain them "
+            "into different folders"
         )
     given = {path.resolve() for path in images}
     for path in images:

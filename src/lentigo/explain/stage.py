@@ -100,17 +100,8 @@ def explain_run(
     maps = read_maps(folder, GRAD_CAM)
     of_maps = Maps(title=model_entry(title).title, maps=maps, preprocessing=checkpoint.preprocessing)
     _write_localisation(folder / "localisation.csv", of_maps, survey, table)
-    groups = np.array(groups_of(table), dtype=np.int64)
-    looks = compare_looks({title: of_maps}, survey, table.labels, groups=groups, seed=options.seed)
-    subject = Subject(
-        model=checkpoint.model,
-        preprocessing=checkpoint.preprocessing,
-        pack=pack,
-        labels=table.labels,
-        groups=groups,
-        sources=table.column("source"),
-        device=device,
-    )
+    subject = _subject(checkpoint, table, pack, device)
+    looks = compare_looks({title: of_maps}, survey, table.labels, groups=subject.groups, seed=options.seed)
     about = (
         earlier
         | _about(maps, checkpoint, run, [*others, *earlier.get("other_methods", ())])
@@ -186,6 +177,18 @@ def _write_maps(
         raise DataError(
             f"{path} cannot be written ({error}); free space, or choose another place for the run"
         ) from error
+
+
+def _subject(checkpoint: Checkpoint, table: ImageTable, pack: ImagePack, device: torch.device | None) -> Subject:
+    return Subject(
+        model=checkpoint.model,
+        preprocessing=checkpoint.preprocessing,
+        pack=pack,
+        labels=table.labels,
+        groups=np.array(groups_of(table), dtype=np.int64),
+        sources=table.column("source"),
+        device=device,
+    )
 
 
 def _earlier(folder: Path, same: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ ARTEFACTS: Mapping[str, Callable[[UInt8[np.ndarray, "height width 3"]], Bool[np.
     "ruler": ruler_region,
 }
 ORIGINS = ("expert", "automatic", "segmenter")
-_VERSION = 2  # of what is found; another one makes earlier files void
+_VERSION = 3  # of what is found; another one makes earlier files void
 _IN_FLIGHT = 64
 _MAX_THREADS = 4
 

@@ -1,10 +1,10 @@
 """How far a run's decisions hang on the background, and how far its heat maps tell the truth: as JSON-safe numbers.
 
 The first is asked on every image whose lesion is known, the second on a few drawn at random: it costs some hundred
-forward passes an image.
+forward passes an image. The values of single images are kept, rounded, so that `trust_pairs` can compare networks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, get_args
@@ -17,21 +17,26 @@ from torch import Tensor
 
 from lentigo.data.batches import batches
 from lentigo.data.pack import ImagePack
+from lentigo.evidence.comparison import holm
 from lentigo.evidence.intervals import Interval
 from lentigo.evidence.means import mean_difference, mean_interval
 from lentigo.explain.agreement import agreement, explained
-from lentigo.explain.background import ReplacedLogits, background_dependence, replaced_logits
-from lentigo.explain.faithfulness import Curves, Fill, deletion_and_insertion
+from lentigo.explain.background import BackgroundDependence, ReplacedLogits, background_dependence, replaced_logits
+from lentigo.explain.faithfulness import Curves, Fill, deletion_and_insertion, probability
 from lentigo.explain.methods import METHODS
-from lentigo.explain.sanity import randomised_layers, stability
+from lentigo.explain.sanity import LayerCheck, over_draws, randomised_layers, stability
 from lentigo.explain.survey import Survey
 from lentigo.imaging import Preprocessing
 from lentigo.models.contract import LesionClassifier
 
 SAMPLE = 32  # images; their 95 % intervals are then about 0.35 standard deviations to either side
-SANITY_IMAGES = 16  # of the sample: a network of a hundred layers is explained a hundred times
+SANITY_IMAGES = 8  # of the sample: a network of a hundred layers is explained a hundred times a draw
+SANITY_DRAWS = 5  # of random weights: images of one draw agree, so that draws tell more than images
 SHIFTS = (0.01, 0.03)  # of the input's side
-COMPARED = ("grad_cam_plus_plus", "hires_cam", "layer_cam", "occlusion")  # with Grad-CAM; the cheap ones
+# With Grad-CAM; the cheap ones. LayerCAM's signed map is HiResCAM's wherever no feature is below 0.
+COMPARED = ("grad_cam_plus_plus", "hires_cam", "occlusion")
+_KINDS = ("deletion", "insertion")
+_DIGITS = 4  # of the values of single images
 _BATCH = 16
 
 
@@ -52,6 +57,8 @@ def background(
     subject: Subject, survey: Survey, *, seed: int = 0, on_progress: Callable[[int], None] | None = None
 ) -> dict[str, Any]:
     """`background.background_dependence` for each fill, on all images and within each source of both classes.
+
+    Beside it are the `shares` of single images, NaN where undefined, and the images' `positions` in the subject.
 
     Args:
         survey: of the subject's images.
@@ -76,11 +83,14 @@ def background(
         there = names == name
         if 0 < labels[there].sum() < there.sum():
             within[str(name)] = _dependence(subject, found, there, seed)
+    fills = _dependence(subject, found, np.ones(len(rows), dtype=bool), seed) if len(rows) else {}
     return {
         "images": len(rows),
         "left_out": len(found.left_out),
-        "fills": _dependence(subject, found, np.ones(len(rows), dtype=bool), seed) if len(rows) else {},
-        "within": within,
+        "fills": {fill: whole.to_dict() for fill, whole in fills.items()},
+        "within": {name: {fill: part.to_dict() for fill, part in parts.items()} for name, parts in within.items()},
+        "positions": rows.tolist(),
+        "shares": {fill: _rounded(whole.share) for fill, whole in fills.items()},
     }
 
 
@@ -93,6 +103,9 @@ def faithfulness(
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Deletion and insertion, randomised weights, small shifts, other methods: of Grad-CAM on some of the images.
+
+    Intervals are the bootstrap's over images, those of `layers` Student's t over draws of random weights. `p_value` is
+    as it is tested; `adjusted` is corrected by Holm for the tests of all fills, deletion and insertion.
 
     Args:
         images: positions among the subject's images.
@@ -107,18 +120,15 @@ def faithfulness(
     )
     maps = explained(subject.model, inputs, _explain)
     told(1)
-    curves = {}
+    measured = {}
     for fill in get_args(Fill):
-        curves[fill] = _curves(deletion_and_insertion(subject.model, inputs, maps, fill=fill, seed=seed), group, seed)
+        measured[fill] = deletion_and_insertion(subject.model, inputs, maps, fill=fill, seed=seed)
         told(1)
-    few = min(SANITY_IMAGES, len(rows))
-    checks = randomised_layers(subject.model, inputs[:few], _explain, seed=seed)
+    few = inputs[:SANITY_IMAGES]
+    checks = randomised_layers(subject.model, few, _explain, seed=seed, draws=SANITY_DRAWS)
     told(1)
-    side = int(inputs.shape[2])
-    shifts = dict.fromkeys(max(1, round(share * side)) for share in SHIFTS)
-    stable = {
-        str(px): _mean(stability(subject.model, inputs, _explain, shift_px=px).mean, group, seed) for px in shifts
-    }
+    shifts = {str(share): max(1, round(share * int(inputs.shape[2]))) for share in SHIFTS}
+    stable = {px: stability(subject.model, inputs, _explain, shift_px=px).mean for px in dict.fromkeys(shifts.values())}
     told(1)
     alike = {}
     for name in methods:
@@ -130,19 +140,11 @@ def faithfulness(
         "images": len(rows),
         "ids": [subject.pack.ids[row] for row in rows],
         "seed": seed,
-        "curves": curves,
-        "layers": [
-            {
-                "name": check.layer,
-                "images": few,
-                "undefined": check.undefined,
-                "correlation": _mean(check.signed, group[:few], seed),
-                "absolute": _mean(check.absolute, group[:few], seed),
-            }
-            for check in checks
-        ],
-        "stability": stable,
+        "curves": _all_curves(measured, group, seed),
+        "layers": [_layer(check) for check in checks],
+        "stability": {str(px): _mean(values, group, seed) for px, values in stable.items()},
         "agreement": {METHODS[name].title: value for name, value in alike.items()},
+        "values": _gains(measured) | {"stability": {share: _rounded(stable[px]) for share, px in shifts.items()}},
     }
 
 
@@ -162,7 +164,7 @@ def _explain(model: LesionClassifier, images: Tensor, *, method: str = "grad_cam
 
 def _dependence(
     subject: Subject, found: ReplacedLogits, among: Bool[np.ndarray, " image"], seed: int
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, BackgroundDependence]:
     rows = found.indices[among]
     return {
         fill: background_dependence(
@@ -172,9 +174,18 @@ def _dependence(
             labels=subject.labels[rows],
             groups=subject.groups[rows],
             seed=seed,
-        ).to_dict()
+        )
         for fill in found.without_background
     }
+
+
+def _all_curves(measured: Mapping[Fill, Curves], group: Int64[np.ndarray, " image"], seed: int) -> dict[str, Any]:
+    """`_curves` of each fill, with the p values of all of them corrected for their number."""
+    found = {str(fill): _curves(curves, group, seed) for fill, curves in measured.items()}
+    tests = [curves[kind] for curves in found.values() for kind in _KINDS]
+    for test, adjusted in zip(tests, holm([test["p_value"] for test in tests]), strict=True):
+        test["adjusted"] = adjusted
+    return found
 
 
 def _curves(curves: Curves, group: Int64[np.ndarray, " image"], seed: int) -> dict[str, Any]:
@@ -182,7 +193,7 @@ def _curves(curves: Curves, group: Int64[np.ndarray, " image"], seed: int) -> di
     areas, known = curves.areas("probability"), ~(curves.constant_map | curves.one_colour)
     points = curves.fractions.size
     found = {}
-    for kind in ("deletion", "insertion"):
+    for kind in _KINDS:
         area, random = getattr(areas, kind), getattr(areas, f"random_{kind}")
         tested = mean_difference(area, random, groups=group, seed=seed)
         found[kind] = {
@@ -199,7 +210,32 @@ def _curves(curves: Curves, group: Int64[np.ndarray, " image"], seed: int) -> di
 def _mean_probability(scores: Float64[np.ndarray, "image point"] | Any) -> list[float]:
     if not len(scores):
         return []
-    return [float(value) for value in (1 / (1 + np.exp(-scores.astype(np.float64)))).mean(axis=0)]
+    return [float(value) for value in probability(scores.astype(np.float64)).mean(axis=0)]
+
+
+def _gains(measured: Mapping[Fill, Curves]) -> dict[str, dict[str, list[float]]]:
+    """By how much each image's area under a curve is better than that of the moved map, by kind and fill."""
+    areas = {str(fill): curves.areas("probability") for fill, curves in measured.items()}
+    return {
+        f"{kind}_gain": {fill: _rounded(getattr(area, f"{kind}_gain")) for fill, area in areas.items()}
+        for kind in _KINDS
+    }
+
+
+def _layer(check: LayerCheck) -> dict[str, Any]:
+    draws, images = check.signed.shape
+    return {
+        "name": check.layer,
+        "images": images,
+        "draws": draws,
+        "undefined": check.undefined,
+        "correlation": asdict(over_draws(check.signed)),
+        "absolute": asdict(over_draws(check.absolute)),
+    }
+
+
+def _rounded(values: Float64[np.ndarray, " image"]) -> list[float]:
+    return [round(float(value), _DIGITS) for value in values]
 
 
 def _mean(values: Float64[np.ndarray, " image"], group: Int64[np.ndarray, " image"], seed: int) -> dict[str, float]:

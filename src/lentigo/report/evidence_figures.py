@@ -29,6 +29,7 @@ class ForestRow:
     name: str
     intervals: tuple[Interval, ...]
     faint: bool = False  # too small a group to say anything
+    reference: float = math.nan  # where a dashed line crosses this row alone
 
 
 def reliability_diagram(assessment: Assessment, index: int, title: str, *, name: str) -> str:
@@ -116,6 +117,8 @@ def forest(
         axes = figure.add_subplot()
         for place, row in enumerate(rows):
             _forest_marks(axes, row, float(place))
+            if row.reference >= start:
+                axes.plot([row.reference] * 2, [place - 0.42, place + 0.42], color=INK, dashes=(4, 2), linewidth=1.2)
             if all(math.isnan(interval.value) for interval in row.intervals):
                 axes.text(0.02, place, "undefined", transform=axes.get_yaxis_transform(), color=MUTED, va="center")
         if reference is not None and reference >= start:
@@ -129,7 +132,7 @@ def forest(
             if row.faint:
                 tick.set_color(MUTED)
 
-    spoken = "; ".join(f"{row.name}: {', '.join(_spoken(i.value) for i in row.intervals)}" for row in rows)
+    spoken = "; ".join(_row_spoken(row) for row in rows)
     marks = max((len(row.intervals) for row in rows), default=1)
     size_px = (_WIDTH_PX, _AROUND_PX + max(_ROW_PX, 9 * marks + 8) * len(rows))
     return draw(paint, name=name, size_px=size_px, description=f"{label}, by row. {spoken}.")
@@ -172,6 +175,11 @@ def stress_panels(stress: Mapping[str, Stressed], places: Mapping[str, int], *, 
         return draw(paint, name=f"{name}{place}", size_px=_PANEL_PX, description=description)
 
     return [(change, panel(change, place)) for place, change in enumerate(changes)]
+
+
+def _row_spoken(row: ForestRow) -> str:
+    text = f"{row.name}: {', '.join(_spoken(interval.value) for interval in row.intervals)}"
+    return text if math.isnan(row.reference) else f"{text}, dashed line {_spoken(row.reference)}"
 
 
 def _spoken(value: float) -> str:

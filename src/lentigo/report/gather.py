@@ -88,9 +88,10 @@ def choose_gallery(
     """Positions among the test images of what the gallery shows, by rule and never by hand.
 
     malignant, benign: drawn at random from the class, whatever the models say; all_right, the paper's kind: malignant
-    ones that every model calls so, at random. Then, of the others, best and worst: by the models' mean share of
-    evidence inside the lesion; disagree: models decide differently at probability 0.5, widest range of probabilities
-    first; all_wrong: every model decides wrongly, surest first. An image is shown once.
+    ones that every model calls so, at random. Then best and worst: by the models' mean share of evidence inside the
+    lesion; disagree: models decide differently at probability 0.5, widest range of probabilities first; all_wrong:
+    every model decides wrongly, surest first. An image is shown once, and each section is chosen from those that no
+    section before it shows.
 
     Args:
         inside: share of each model's evidence inside the lesion; NaN where it was not measured.
@@ -134,8 +135,7 @@ def gallery_images(
 def model_result(run: FinishedRun, gallery: tuple[GalleryImage, ...], indices: list[int]) -> tuple[ModelResult, float]:
     """One model's part of the report, and the map value that its overlays show as full red.
 
-    Overlays of malignant images show evidence for malignant, those of benign images evidence for benign; in the other
-    two sections they show evidence for what the image is.
+    In every section overlays of malignant images show evidence for malignant, those of benign images for benign.
     """
     signs = np.array([1.0 if image.label == 1 else -1.0 for image in gallery], dtype=np.float32)
     heat = np.maximum(run.explanation.maps[indices] * signs[:, None, None], 0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lentigo.explain.looks import Looks
+from lentigo.explain.trust_pairs import TrustPair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,3 +15,4 @@ class LookReport:
     looks: Looks  # by Grad-CAM
     second: Looks | None  # by HiResCAM, whose values are exact where the head is one linear layer
     runs: Mapping[str, Mapping[str, Any]]  # by network
+    trust: tuple[TrustPair, ...] = ()  # networks beside each other, on what `runs` holds of single images

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from lentigo.evidence.intervals import Interval
 from lentigo.explain.looks import CLASSES, LEVEL, MEASURES, PRIMARY, Look, LookPair, Looks
+from lentigo.explain.trust_pairs import TrustPair
 from lentigo.report import figures
 from lentigo.report import look_words as words
 from lentigo.report.evidence_figures import ForestRow, forest
@@ -47,10 +48,12 @@ def look_view(report: LookReport) -> dict[str, Any]:
         "measured": looks.images > 0,
         "masks": words.masks_sentence(looks),
         "sentences": words.look_sentences(looks),
-        "ranking": words.ranking_sentence(looks),
+        "ranking": " ".join(filter(None, [words.ranking_sentence(looks), words.orders_sentence(looks)])),
         "paper": words.paper_sentence(looks),
         "titles": [look.title for look in networks.values()],
         "measure_titles": [capital(title) for title in MEASURES.values()],
+        "orders": _orders(looks, networks),
+        "unfit": any(look.cells != (looks.cells, looks.cells) for look in networks.values()),
         "rows": [(look.title, look.baseline, _measure_cells(look.common)) for look in looks.looks.values()],
         "own_rows": [
             (look.title, "{} × {}".format(*(look.cells or ("", ""))), _beside(look)) for look in networks.values()
@@ -64,6 +67,7 @@ def look_view(report: LookReport) -> dict[str, Any]:
         **_second(report),
         **_background(report, networks),
         **_faithfulness(report, networks),
+        **_trust(report, networks),
     }
 
 
@@ -104,16 +108,30 @@ def _beside(look: Look) -> list[Cell]:
 def _class_chart(looks: Looks, networks: Mapping[str, Look]) -> Markup | None:
     if not looks.images:
         return None
-    rows = [ForestRow(name="All images", intervals=tuple(look.common[PRIMARY] for look in networks.values()))]
-    rows += [
-        ForestRow(name=capital(kind), intervals=tuple(look.by_class[kind][PRIMARY] for look in networks.values()))
-        for kind in CLASSES
+    means = {name: {"all images": look.common, **look.by_class} for name, look in looks.looks.items()}
+    rows = [
+        ForestRow(
+            name=capital(kind),
+            intervals=tuple(means[name][kind][PRIMARY] for name in networks),
+            reference=means["centre"][kind][PRIMARY].value,  # lesions of one class are larger than the other's
+        )
+        for kind in ("all images", *CLASSES)
     ]
-    centre = looks.looks["centre"].common[PRIMARY].value
-    chart = forest(
-        rows, label="Share of evidence inside the lesion", name="look", reference=None if math.isnan(centre) else centre
-    )
-    return Markup(chart)
+    return Markup(forest(rows, label="Share of evidence inside the lesion", name="look"))
+
+
+def _orders(looks: Looks, networks: Mapping[str, Look]) -> list[tuple[str, list[str], str]]:
+    """A row a measure: the networks, the best first, and what it says of the paper's choice; none for one network."""
+    if len(networks) < 2 or not looks.together:
+        return []
+    return [
+        (capital(MEASURES[measure]), [looks.looks[name].title for name in names], _said(looks.verdicts[measure]))
+        for measure, names in looks.rankings.items()
+    ]
+
+
+def _said(verdict: str) -> str:
+    return words.VERDICTS.get(verdict, verdict)
 
 
 def _legend(networks: Mapping[str, Look], chart: str) -> list[tuple[Markup, str]]:
@@ -189,10 +207,13 @@ def _faithfulness(report: LookReport, networks: Mapping[str, Look]) -> dict[str,
     found = {name: told for name in networks if (told := report.runs.get(name, {}).get("faithfulness"))}
     titles = {name: networks[name].title for name in found}
     places = {name: place for place, name in enumerate(networks)}
-    methods = list(next(iter(found.values()))["agreement"]) if found else []
+    asked = [told["agreement"] for told in found.values()]  # an earlier version of lentigo asked other methods
+    methods = [method for method in asked[0] if all(method in of for of in asked)] if asked else []
     return {
         "faithful": bool(found),
         "sample": max((told["images"] for told in found.values()), default=0),
+        "corrected": bool(found) and all(map(_corrected, found.values())),
+        "draws": min((layer.get("draws", 1) for told in found.values() for layer in told["layers"]), default=1),
         "curve_rows": [
             (titles[name], _FILLED[fill], [_curve_cell(curves[kind]) for kind in ("deletion", "insertion")])
             for name, told in found.items()
@@ -219,10 +240,54 @@ def _alike(told: Mapping[str, Any], methods: Sequence[str]) -> list[Cell]:
 
 def _curve_cell(curve: Mapping[str, Any]) -> Cell:
     area, random = read_interval(curve["area"]), read_interval(curve["random"])
-    p = math.nan if curve["p_value"] is None else float(curve["p_value"])
+    kept = curve.get("adjusted", curve["p_value"])  # files of before have p values as they are tested
+    p = math.nan if kept is None else float(kept)
     return Cell(
         value=score_text(area.value),
         bounds=bounds_text(area),
         note=f"moved {score_text(random.value)}, {p_text(p)}",
         strong=p < LEVEL,
     )
+
+
+def _corrected(told: Mapping[str, Any]) -> bool:
+    """Whether all p values of the curves are corrected for their number."""
+    return all("adjusted" in curves[kind] for curves in told["curves"].values() for kind in ("deletion", "insertion"))
+
+
+def _trust(report: LookReport, networks: Mapping[str, Look]) -> dict[str, Any]:
+    """A row a pair of networks, a column a measure; none where the runs keep no values of single images."""
+    measures = list(dict.fromkeys(name for pair in report.trust for name in pair.differences))
+    return {
+        "trust_titles": [_trust_title(name) for name in measures],
+        "trust_rows": [
+            (networks[pair.first].title, networks[pair.second].title, [_trust_cell(pair, name) for name in measures])
+            for pair in report.trust
+        ],
+    }
+
+
+def _trust_title(measure: str) -> tuple[str, str]:
+    """Of a column: the measure, and below it the fill or the shift."""
+    kind, which = measure.rsplit("_", 1)
+    if kind == "background":
+        return "Background’s share", words.FILLS[which].replace("'", "’")
+    if kind == "stability":
+        return "Stability", f"shift by {100 * float(which):.0f} % of the side"
+    return capital(kind.replace("_", " ")), _FILLED[which]
+
+
+def _trust_cell(pair: TrustPair, measure: str) -> Cell:
+    found = pair.differences.get(measure)
+    if found is None:
+        return Cell(value="–")
+    difference, p = found.difference, pair.adjusted[measure]
+    if math.isnan(difference.value):
+        return Cell(value="undefined")
+    share = measure.startswith("background")
+    value, low, high = (
+        minus_text(f"{100 * number:+.1f}" if share else f"{number:+.3f}")
+        for number in (difference.value, difference.low, difference.high)
+    )
+    bounds = "" if math.isnan(difference.low) else f"{low} to {high}"
+    return Cell(value=value, bounds=bounds, note=p_text(p), strong=p < LEVEL)

@@ -1,15 +1,25 @@
 """Where networks look, in sentences, for the report and the terminal. Each is computed from the numbers."""
 
 import math
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from itertools import combinations, pairwise
 from typing import Any
 
 from lentigo.evidence.intervals import Interval
-from lentigo.explain.looks import LEVEL, PRIMARY, Look, LookPair, Looks
+from lentigo.explain.localisation import EMPTY_MAP
+from lentigo.explain.looks import LEVEL, MEASURES, PRIMARY, Look, LookPair, Looks
 from lentigo.report.evidence_words import CHANCE, p_text
 from lentigo.report.texts import count_text, interval_text, listed, minus_text, percent_text, score_text
 
+BY = {  # measures within a sentence
+    "inside": "the share of evidence inside",
+    "density": "the evidence inside by area",
+    "pointing": "the strongest point",
+    "best_iou": "the best overlap",
+    "fixed_iou": "the overlap at 20 % of the maximum",
+    "pixel_auc": "the AUC of pixels",
+}
+VERDICTS = {"holds": "holds", "refuted": "is refuted", "undecided": "cannot be told"}
 FILLS = {
     "own": "the colour of the image's own skin",
     "common": "one skin colour for all images",
@@ -22,7 +32,7 @@ def look_lines(looks: Looks) -> list[str]:
     return [
         masks_sentence(looks),
         *look_sentences(looks),
-        *filter(None, [ranking_sentence(looks), paper_sentence(looks)]),
+        *filter(None, [ranking_sentence(looks), orders_sentence(looks), paper_sentence(looks)]),
     ]
 
 
@@ -32,6 +42,8 @@ def explanation_lines(about: Mapping[str, Any]) -> list[str]:
     (name,) = look["ranking"]
     found = look["looks"][name]
     lines = [_masks_sentence(look["masks"], look["images"])]
+    if empty := found.get("states", {}).get(EMPTY_MAP):  # files of before need not count them
+        lines.append(f"{found['title']} has no evidence for what the image is on {count_text(empty)} of them.")
     share, blot = read_interval(found["own"][PRIMARY]), read_interval(found["own_centre"][PRIMARY])
     if not math.isnan(share.value):
         lines.append(
@@ -49,17 +61,19 @@ def segmenter_lines(score: Mapping[str, Any]) -> list[str]:
     images, unsure, below = score["n_images"], score["n_low_confidence"], score["share_below_half"]
     half = score_text(score["quantiles"]["0.5"])
     lines = [
-        f"mean Jaccard index with the experts' masks {interval_text(mean)} on {count_text(images)} images; half of "
-        f"them have {half} or more, {100 * below:.1f} % less than 0.5"
+        f"mean Jaccard index with the experts' masks {interval_text(mean)}, 95 % interval, on {count_text(images)} "
+        f"images; half of them have {half} or more, {100 * below:.1f} % less than 0.5"
     ]
-    if unsure < images:
+    if unsure == images:
+        lines.append("all of them lie below the confidence asked for: `lentigo explain --segmenter` would use no mask")
+    else:
         confident, ranks = score_text(score["jaccard_confident"]), score_text(score["rank_correlation"])
         lines.append(
             f"{count_text(unsure)} of them lie below the confidence asked for; the others have {confident} on average; "
             f"rank correlation of confidence and index: {ranks}"
         )
     if score["n_left_out"]:
-        lines.append(f"{count_text(score['n_left_out'])} more images have no mask, or an empty one")
+        lines.append(f"{count_text(score['n_left_out'])} more without a mask, or with an empty one, were left out")
     return lines
 
 
@@ -68,10 +82,13 @@ def masks_sentence(looks: Looks) -> str:
     text = _masks_sentence(looks.masks, looks.images)
     if looks.together == looks.images:
         return text
-    return (
-        f"{text} Networks are compared on the {count_text(looks.together)} of them on which each has something to say "
-        "for what the image is; an empty map has no place."
-    )
+    out = []
+    if empty := looks.dropped.get(EMPTY_MAP):
+        of = listed([f"{looks.looks[name].title} on {count_text(n)}" for name, n in looks.empty.items() if n])
+        out.append(f"{count_text(empty)} on which a network has no evidence for what the image is ({of})")
+    if unseen := sum(looks.dropped.values()) - (empty or 0):
+        out.append(f"{count_text(unseen)} whose lesion is none, or all, of what every network sees")
+    return f"{text} Networks are compared on {count_text(looks.together)} of them, without {listed(out)}."
 
 
 def look_sentences(looks: Looks) -> list[str]:
@@ -97,45 +114,47 @@ def ranking_sentence(looks: Looks) -> str:
     return f"By the share of evidence inside the lesion, at {looks.cells} × {looks.cells} cells: {'; '.join(steps)}."
 
 
+def orders_sentence(looks: Looks) -> str:
+    """Whether other measures rank as the share inside does, and which clearly say otherwise; empty: nothing to rank."""
+    known = _known(looks)
+    if len(known) < 2:
+        return ""
+    others: dict[tuple[str, ...], list[str]] = {}
+    for measure, names in looks.rankings.items():
+        others.setdefault(tuple(name for name in names if name in known), []).append(measure)
+    same = others.pop(tuple(known), [PRIMARY])
+    if not others:
+        return "All measures give this order."
+    orders = [f"by {_by(of)}: {_titles(looks, names)}" for names, of in others.items()]
+    also = f"; the same by {_by(same[1:])}" if same[1:] else ""
+    return f"Other orders, {'; '.join(orders)}{also}. {_turned(looks, known)}"
+
+
 def paper_sentence(looks: Looks) -> str:
-    """What becomes of the paper's choice; empty where it is not asked."""
+    """What becomes of the paper's choice, by which measures; empty where it is not asked."""
     if looks.paper == "not asked":
         return ""
-    others = [name for name in looks.ranking if name != "tiny_vgg"]
-    against = listed([looks.looks[name].title for name in others])
-    verdict = "The paper's verdict, that Tiny VGG looks at the mole best,"
-    if looks.paper == "holds":
-        return (
-            f"{verdict} holds on these images against {against}: a larger share of its evidence lies in the lesion, by "
-            "more than chance explains."
-        )
-    if looks.paper == "refuted":
-        ahead = [looks.looks[name].title for name in others if _clearly_above(looks, name, "tiny_vgg")]
-        have = "has" if len(ahead) == 1 else "have"
-        return (
-            f"{verdict} does not hold on these images: {listed(ahead)} {have} a larger share of evidence in the "
-            "lesion, by more than chance explains."
-        )
-    each = {1: "", 2: "both "}.get(len(others), "all of ")
-    return (
-        f"{verdict} is neither confirmed nor refuted on these images: its share of evidence in the lesion is not above "
-        f"that of {each}{against} by more than chance explains."
-    )
+    against = _titles(looks, [name for name in looks.ranking if name != "tiny_vgg"])
+    verdict = "the paper's verdict, that Tiny VGG looks at the mole best,"
+    text = f"On these images, against {against}, {verdict} {_verdicts(looks)}."
+    below = [measure for measure in MEASURES if _clearly_below_centre(looks, "tiny_vgg", measure)]
+    if not below:
+        return text
+    blot = "a blot in the middle of every image, which knows nothing"
+    return f"{text} By {_by(below)} Tiny VGG is still clearly below {blot}."
 
 
 def second_sentence(looks: Looks, second: Looks) -> str:
     """Whether HiResCAM ranks the networks as Grad-CAM does, and what it makes of the paper's choice."""
     if any(len(_known(each)) < 2 for each in (looks, second)):
         return ""
-    ranked = listed([second.looks[name].title for name in second.ranking])
+    ranked = _titles(second, second.ranking)
+    start = "By the share of evidence inside HiResCAM ranks the networks in"
     if second.ranking == looks.ranking:
-        text = f"HiResCAM ranks the networks in the same order: {ranked}."
+        text = f"{start} the same order: {ranked}."
     else:
-        text = f"HiResCAM ranks the networks in another order: {ranked}. The ranking hangs on the method."
-    if second.paper == "not asked":
-        return text
-    said = {"holds": "holds", "refuted": "does not hold", "undecided": "is neither confirmed nor refuted"}[second.paper]
-    return f"{text} By its maps the paper's verdict {said}."
+        text = f"{start} another order: {ranked}. The ranking hangs on the method."
+    return text if second.paper == "not asked" else f"{text} With its maps the paper's verdict {_verdicts(second)}."
 
 
 def background_sentence(title: str, background: Mapping[str, Any]) -> str:
@@ -154,7 +173,7 @@ def background_sentence(title: str, background: Mapping[str, Any]) -> str:
     text += f"; with the same colour in place of the lesion its AUC is {interval_text(without)}, where it has "
     text += f"{interval_text(auc)} on the whole images"
     if without.low > CHANCE:
-        return f"{text}: it tells malignant from benign without seeing the lesion."
+        return f"{text}: it tells malignant from benign without seeing the lesion, its place and outline apart."
     return f"{text}: without the lesion it is not clearly better than chance."
 
 
@@ -190,16 +209,72 @@ def _known(looks: Looks) -> list[str]:
     return [name for name in looks.ranking if not math.isnan(looks.looks[name].common[PRIMARY].value)]
 
 
-def _clearly_above(looks: Looks, name: str, other: str) -> bool:
-    difference, p = _between(looks, name, other)
+def _verdicts(looks: Looks) -> str:
+    """By which measures the paper's verdict holds, by which not; that of the share inside comes first."""
+    first = looks.verdicts[PRIMARY]
+    text = ""
+    for verdict in sorted(VERDICTS, key=lambda verdict: verdict != first):
+        if of := [measure for measure, said in looks.verdicts.items() if said == verdict]:
+            contrary = {first, verdict} == {"holds", "refuted"}
+            text += ("; but it " if contrary else "; it ") if text else ""
+            text += f"{VERDICTS[verdict]} {_verdict_by(looks, verdict, of)}"
+    return text
+
+
+def _verdict_by(looks: Looks, verdict: str, measures: list[str]) -> str:
+    """The measures; where they refute, with the networks that are clearly above Tiny VGG."""
+    if verdict != "refuted":
+        whole = "all measures" if verdict == "holds" else "any measure"
+        return f"by {_by(measures, whole)}"
+    by: dict[tuple[str, ...], list[str]] = {}
+    for measure in measures:
+        ahead = tuple(name for name in looks.ranking if _clearly_above(looks, name, "tiny_vgg", measure))
+        by.setdefault(ahead, []).append(measure)
+    parts = []
+    for ahead, of in by.items():
+        are = "is" if len(ahead) == 1 else "are"
+        parts.append(f"by {_by(of)} ({_titles(looks, ahead)} {are} clearly ahead)")
+    return listed(parts)
+
+
+def _turned(looks: Looks, known: Sequence[str]) -> str:
+    """Pairs whose order another measure clearly turns round."""
+    turned = []
+    for better, worse in combinations(known, 2):
+        if of := [measure for measure in MEASURES if _clearly_above(looks, worse, better, measure)]:
+            turned.append(f"{looks.looks[worse].title} is above {looks.looks[better].title} by {_by(of)}")
+    if not turned:
+        return "None of them clearly turns two networks round."
+    return f"Clearly the other way round: {'; '.join(turned)}."
+
+
+def _by(measures: Sequence[str], whole: str = "all measures") -> str:
+    return whole if len(measures) == len(MEASURES) else listed([BY[measure] for measure in measures])
+
+
+def _titles(looks: Looks, names: Sequence[str]) -> str:
+    return listed([looks.looks[name].title for name in names])
+
+
+def _clearly_above(looks: Looks, name: str, other: str, measure: str) -> bool:
+    if name == other:
+        return False
+    difference, p = _between(looks, name, other, measure)
     return difference > 0 and p < LEVEL
 
 
-def _between(looks: Looks, name: str, other: str) -> tuple[float, float]:
-    """By how much the first network's share inside is above the other's, and the corrected p value."""
+def _clearly_below_centre(looks: Looks, name: str, measure: str) -> bool:
+    return any(
+        pair.first == name and pair.differences[measure].difference.value < 0 and pair.adjusted[measure] < LEVEL
+        for pair in looks.against_centre
+    )
+
+
+def _between(looks: Looks, name: str, other: str, measure: str = PRIMARY) -> tuple[float, float]:
+    """By how much the first network is above the other, and the corrected p value."""
     (pair,) = [pair for pair in looks.pairs if {pair.first, pair.second} == {name, other}]
-    difference = pair.differences[PRIMARY].difference.value
-    return difference if pair.first == name else -difference, pair.adjusted[PRIMARY]
+    difference = pair.differences[measure].difference.value
+    return difference if pair.first == name else -difference, pair.adjusted[measure]
 
 
 def _points(difference: float) -> str:
