@@ -21,6 +21,7 @@ from lentigo.report.look_words import (
     look_sentences,
     masks_sentence,
     orders_sentence,
+    own_cells_sentence,
     paper_sentence,
     ranking_sentence,
     read_interval,
@@ -332,14 +333,38 @@ def test_another_method_s_ranking() -> None:
         f"{START} the same order: Tiny VGG, AlexNet and VGG11. With its maps the paper's verdict holds by all measures."
     )
     assert second_sentence(first, looks_with(WORST, SURE)) == (
-        f"{START} another order: AlexNet, VGG11 and Tiny VGG. The ranking hangs on the method. With its maps the "
-        "paper's verdict is refuted by all measures (AlexNet and VGG11 are clearly ahead)."
+        f"{START} another order: AlexNet, VGG11 and Tiny VGG. The ranking hangs on the method: clearly turned round "
+        "are Tiny VGG against AlexNet and Tiny VGG against VGG11. With its maps the paper's verdict is refuted by all "
+        "measures (AlexNet and VGG11 are clearly ahead)."
     )
     assert second_sentence(first, looks_with(p=SURE, others={"pixel_auc": (SHARES, UNSURE)})).endswith(
         "and the overlap at 20 % of the maximum; it cannot be told by the AUC of pixels."
     )
     without = looks_with({"vgg11": 0.3, "alexnet": 0.2})
     assert second_sentence(without, without) == f"{START} the same order: VGG11 and AlexNet."
+
+
+def test_an_order_that_turns_no_clear_pair_does_not_hang_on_the_method() -> None:
+    unsure = {"vgg11": 0.3, "alexnet": 0.3}
+    text = second_sentence(looks_with(p=unsure), looks_with(WORST, SURE))
+    assert (
+        "another order: AlexNet, VGG11 and Tiny VGG. No pair that Grad-CAM's maps tell apart is clearly turned" in text
+    )
+
+
+def test_a_network_on_the_other_side_of_the_blot_at_its_own_cells_is_told() -> None:
+    plain = looks_with({"tiny_vgg": 0.41, "vgg11": 0.3})
+    assert own_cells_sentence(plain) == ""
+    tiny = plain.looks["tiny_vgg"]
+    above = tiny.common[PRIMARY].value > plain.looks["centre"].common[PRIMARY].value
+    blot = replace(tiny.own[PRIMARY], value=0.9 if above else 0.1)
+    turned = replace(tiny, cells=(24, 24), own_centre={**tiny.own_centre, PRIMARY: blot})
+    found = replace(plain, looks={**plain.looks, "tiny_vgg": turned})
+    text = own_cells_sentence(found)
+    assert text.startswith(
+        "But Tiny VGG at its own 24 × 24 cells, on all images that it can be measured on, has 41.0 % ("
+    )
+    assert text.endswith(f"{'less' if above else 'more'} than the blot's {90 if above else 10}.0 % there.")
 
 
 FEW: list[dict[str, float]] = [{"tiny_vgg": 0.3}, {"tiny_vgg": NAN, "vgg11": NAN}, {"tiny_vgg": 0.3, "vgg11": NAN}]

@@ -48,7 +48,9 @@ def look_view(report: LookReport) -> dict[str, Any]:
         "measured": looks.images > 0,
         "masks": words.masks_sentence(looks),
         "sentences": words.look_sentences(looks),
-        "ranking": " ".join(filter(None, [words.ranking_sentence(looks), words.orders_sentence(looks)])),
+        "ranking": " ".join(
+            filter(None, [words.own_cells_sentence(looks), words.ranking_sentence(looks), words.orders_sentence(looks)])
+        ),
         "paper": words.paper_sentence(looks),
         "titles": [look.title for look in networks.values()],
         "measure_titles": [capital(title) for title in MEASURES.values()],

@@ -32,7 +32,9 @@ def look_lines(looks: Looks) -> list[str]:
     return [
         masks_sentence(looks),
         *look_sentences(looks),
-        *filter(None, [ranking_sentence(looks), orders_sentence(looks), paper_sentence(looks)]),
+        *filter(
+            None, [own_cells_sentence(looks), ranking_sentence(looks), orders_sentence(looks), paper_sentence(looks)]
+        ),
     ]
 
 
@@ -153,8 +155,24 @@ def second_sentence(looks: Looks, second: Looks) -> str:
     if second.ranking == looks.ranking:
         text = f"{start} the same order: {ranked}."
     else:
-        text = f"{start} another order: {ranked}. The ranking hangs on the method."
+        text = f"{start} another order: {ranked}. {_turned_by_method(looks, second)}"
     return text if second.paper == "not asked" else f"{text} With its maps the paper's verdict {_verdicts(second)}."
+
+
+def own_cells_sentence(looks: Looks) -> str:
+    """Of networks that lie on the other side of the blot at their own cells; empty where there is none."""
+    told = []
+    for name in _known(looks):
+        look, centre = looks.looks[name], looks.looks["centre"]
+        own, blot = look.own[PRIMARY], look.own_centre[PRIMARY]
+        if (own.value - blot.value) * (look.common[PRIMARY].value - centre.common[PRIMARY].value) < 0:
+            cells = " × ".join(map(str, look.cells or ()))
+            told.append(
+                f"{look.title} at its own {cells} cells, on all images that it can be measured on, has "
+                f"{percent_text(own)}, {'more' if own.value > blot.value else 'less'} than the blot's "
+                f"{100 * blot.value:.1f} % there"
+            )
+    return f"But {'; '.join(told)}." if told else ""
 
 
 def background_sentence(title: str, background: Mapping[str, Any]) -> str:
@@ -202,6 +220,19 @@ def _beside_centre(look: Look, centre: Look, pair: LookPair) -> str:
     if difference.value > 0:
         return f"{text}; a blot in the middle of every image, which knows nothing of it, has {whole} ({p_text(p)})."
     return f"{text}, less than a blot in the middle of every image, which has {whole} ({p_text(p)})."
+
+
+def _turned_by_method(looks: Looks, second: Looks) -> str:
+    pairs = [(a, b) for a in _known(looks) for b in _known(looks) if b in _known(second) and a in _known(second)]
+    turned = [
+        (a, b)
+        for a, b in pairs
+        if a != b and _clearly_above(looks, a, b, PRIMARY) and _clearly_above(second, b, a, PRIMARY)
+    ]
+    if not turned:
+        return "No pair that Grad-CAM's maps tell apart is clearly turned round."
+    named = [f"{looks.looks[a].title} against {looks.looks[b].title}" for a, b in turned]
+    return f"The ranking hangs on the method: clearly turned round are {listed(named)}."
 
 
 def _known(looks: Looks) -> list[str]:
