@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,38 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lentigo.cli import main
 from lentigo.data.synthetic import write_dataset
 from lentigo.explain.trust import SAMPLE
 from lentigo.files import read_csv, read_json, sha256_of
+from tests.command import called
 from tests.explain.runs import write_run, write_segmenter
 
 FAST = [
     "--epochs", "1", "--set", "data.image_px=64", "--set", "preprocessing.resize_px=32", "--set", "train.batch_size=8",
     "--set", "split.validation_fraction=0.2",
 ]  # fmt: skip
-
-
-def called(*arguments: str | Path) -> int:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sys, "argv", ["lentigo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-    return int(caught.value.code or 0)
-
-
-@pytest.fixture
-def lentigo(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command in this process; what it printed, or its error where that is expected."""
-
-    def run(*arguments: str | Path, error: bool = False) -> str:
-        capsys.readouterr()
-        code = called(*arguments)
-        out, err = capsys.readouterr()
-        assert code == (2 if error else 0), err
-        return err if error else out
-
-    return run
 
 
 @contextlib.contextmanager

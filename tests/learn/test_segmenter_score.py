@@ -1,7 +1,6 @@
 """A segmenter scored by experts' masks, through the command: the files, the words, and what is left out."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lentigo.cli import main
 from lentigo.data.masks import pack_masks
 from lentigo.data.pack import pack_images
 from lentigo.data.split import read_split
@@ -18,6 +16,7 @@ from lentigo.data.table import read_table
 from lentigo.files import read_csv, read_json, sha256_of
 from lentigo.learn.segmentation import segment_images
 from lentigo.learn.tasks import jaccard
+from tests.command import called
 
 SIDE_PX = 64
 SETTINGS = [
@@ -25,28 +24,6 @@ SETTINGS = [
     "--set", "model.options.stages=3", "--set", f"data.image_px={SIDE_PX}",
     "--set", f"preprocessing.resize_px={SIDE_PX}", "--set", "train.batch_size=8", "--set", "train.learning_rate=1e-2",
 ]  # fmt: skip
-
-
-def called(*arguments: str | Path) -> int:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sys, "argv", ["lentigo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-    return int(caught.value.code or 0)
-
-
-@pytest.fixture
-def lentigo(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command in this process; what it printed, or its error where that is expected."""
-
-    def run(*arguments: str | Path, error: bool = False) -> str:
-        capsys.readouterr()
-        code = called(*arguments)
-        out, err = capsys.readouterr()
-        assert code == (2 if error else 0), err
-        return err if error else out
-
-    return run
 
 
 @pytest.fixture(scope="module")
