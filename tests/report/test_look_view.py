@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lentigo.evidence.intervals import UNDEFINED, Interval
+from lentigo.evidence.means import MeanDifference
 from lentigo.explain.looks import MEASURES, PRIMARY, Look, LookPair
 from lentigo.explain.trust_pairs import TrustPair, trust_pairs
 from lentigo.report import look_words as words
@@ -361,6 +362,21 @@ def test_p_values_of_the_table_are_the_corrected_ones(tested: tuple[TrustPair, .
 def test_without_values_of_single_images_there_is_no_table_of_pairs(page: str) -> None:
     assert "Networks tested against each other" not in tables(page)
     assert "The networks beside each other" not in page
+
+
+def test_of_the_shifts_the_largest_is_shown() -> None:
+    difference = MeanDifference(difference=Interval(0.1, 0.0, 0.2), p_value=0.2, n=3)
+    names = ("background_own", "stability_0.01", "stability_0.03")
+    pair = TrustPair(
+        first="tiny_vgg",
+        second="vgg11",
+        differences=dict.fromkeys(names, difference),
+        adjusted=dict.fromkeys(names, 0.2),
+    )
+    found = look_view(look_report(trust=(pair,)))
+    assert [title for title, _ in found["trust_titles"]] == ["Background’s share", "Stability"]
+    assert found["trust_titles"][1][1] == "shift by 3 % of the side"
+    assert [len(cells) for _, _, cells in found["trust_rows"]] == [2]
 
 
 def test_stability_and_agreement(view: dict[str, Any], page: str) -> None:

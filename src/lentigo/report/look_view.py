@@ -258,8 +258,13 @@ def _corrected(told: Mapping[str, Any]) -> bool:
 
 
 def _trust(report: LookReport, networks: Mapping[str, Look]) -> dict[str, Any]:
-    """A row a pair of networks, a column a measure; none where the runs keep no values of single images."""
+    """A row a pair of networks, a column a measure; none where the runs keep no values of single images.
+
+    Of the shifts the largest alone: they say the same, and the table is as wide as a page.
+    """
     measures = list(dict.fromkeys(name for pair in report.trust for name in pair.differences))
+    smaller = sorted(name for name in measures if name.startswith("stability"))[:-1]
+    measures = [name for name in measures if name not in smaller]
     return {
         "trust_titles": [_trust_title(name) for name in measures],
         "trust_rows": [
