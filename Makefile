@@ -37,6 +37,7 @@ bench: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibration_error.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/delong.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/lesion_masks.py
+	$(if $(DATA),OMP_NUM_THREADS=2 $(BIN)/python benchmarks/plain_loop.py $(DATA) --batches 25 --networks tiny_vgg)
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/cam.py --images 128 --vgg11-images 64
 
 lint: $(VENV)/.installed-dev

@@ -1,0 +1,177 @@
+"""How fast does lentigo train, beside the loop that the field writes, and does it compute the same?
+
+Run: OMP_NUM_THREADS=2 python benchmarks/plain_loop.py DATA [--batches 60] [--networks tiny_vgg,alexnet,vgg11]
+
+DATA holds benign/ and malignant/ under train/ or test/, as the paper's images do. The plain loop: torchvision's
+ImageFolder with PIL, transforms on the processor, a DataLoader with a worker a core, networks as torchvision and the
+paper's figure have them, float32, eager, colours in planes, Adam, and `.item()` at every step. Both train on the same
+images in the same order, from the same weights.
+
+First both losses are compared over 20 steps, augmentation off (asked: within 1e-4). Then each trains on so many batches
+with the paper's augmentation, lentigo from its pack, which is written before; images a second without the first two
+batches, which start workers. Prints a table for RESULTS.md. Asked of the ratio, on two cores: Tiny VGG 3.0, AlexNet
+1.3, VGG11 1.15.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.data import ConcatDataset, DataLoader, Subset
+from torchvision import models, transforms
+from torchvision.datasets import ImageFolder
+
+from lentigo.config import Experiment, read_experiment
+from lentigo.data.pack import ImagePack, pack_images
+from lentigo.data.split import Split, make_split
+from lentigo.data.table import ImageTable, read_table
+from lentigo.learn.training import TrainingData, TrainProgress, train
+from lentigo.models.contract import seeded_torch
+from lentigo.models.registry import create_model, model_entry, resolve_preprocessing
+
+ASKED = {"tiny_vgg": 3.0, "alexnet": 1.3, "vgg11": 1.15}
+CONFIGS = Path("configs/paper")
+STEPS, WARM_UP = 20, 2
+
+
+def plain_network(name: str, experiment: Experiment) -> nn.Module:
+    """As the paper's author would write it, with the weights that lentigo starts from."""
+    if name == "tiny_vgg":
+        blocks = [
+            layer
+            for colours in (3, 10)
+            for layer in (
+                nn.Conv2d(colours, 10, 3, padding=1), nn.ReLU(), nn.Conv2d(10, 10, 3, padding=1), nn.ReLU(),
+                nn.MaxPool2d(2),
+            )
+        ]  # fmt: skip
+        network: nn.Module = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(10 * 75 * 75, 1))
+    else:
+        network = {"alexnet": models.alexnet, "vgg11": models.vgg11}[name](num_classes=1)
+    start = create_model(
+        experiment.model, resolve_preprocessing(experiment.model, experiment.preprocessing), seed=experiment.seed
+    )
+    with torch.no_grad():
+        for mine, theirs in zip(network.parameters(), start.parameters(), strict=True):
+            mine.copy_(theirs)
+    return network
+
+
+def plain_transforms(experiment: Experiment, *, augmented: bool) -> transforms.Compose:
+    """The paper's, in its order."""
+    config, preprocessing = experiment.augment, resolve_preprocessing(experiment.model, experiment.preprocessing)
+    jitter = transforms.ColorJitter(brightness=config.jitter, saturation=config.jitter, hue=config.jitter)
+    changes = [
+        transforms.RandomHorizontalFlip(config.flip_probability),
+        transforms.RandomApply([jitter], config.jitter_probability),
+        transforms.RandomApply([transforms.RandomRotation(config.rotate_degrees)], config.rotate_probability),
+    ]
+    px = preprocessing.resize_px
+    return transforms.Compose([
+        transforms.Resize((experiment.data.image_px,) * 2),
+        *(changes if augmented else []),
+        transforms.Resize((px, px)),
+        *([transforms.CenterCrop(preprocessing.crop_px)] if preprocessing.crop_px else []),
+        transforms.ToTensor(),
+        transforms.Normalize(preprocessing.mean, preprocessing.std),
+    ])  # fmt: skip
+
+
+def plain_loop(data: Path, table: ImageTable, order: np.ndarray, name: str, experiment: Experiment, *, augmented: bool
+               ) -> Iterator[float]:  # fmt: skip
+    """The loss of every step on the images at `order`."""
+    folders = [ImageFolder(str(data / part)) for part in ("train", "test") if (data / part).is_dir()]
+    folders = folders or [ImageFolder(str(data))]
+    for folder in folders:
+        folder.transform = plain_transforms(experiment, augmented=augmented)
+    place = {Path(path): number for number, (path, _) in enumerate(pair for f in folders for pair in f.samples)}
+    images = Subset(ConcatDataset(folders), [place[table.rows[index].path] for index in order])
+    loader = DataLoader(images, batch_size=experiment.train.batch_size, num_workers=os.cpu_count() or 1)
+    network = plain_network(name, experiment).train()
+    adam = torch.optim.Adam(network.parameters(), lr=experiment.train.learning_rate, betas=experiment.train.betas)
+    for step, (batch, labels) in enumerate(loader):
+        adam.zero_grad()
+        with seeded_torch(experiment.seed, 0, step, 0xD809):  # lentigo's dropout, so that losses can be compared
+            loss: Tensor = binary_cross_entropy_with_logits(network(batch)[:, 0], labels.float())
+        loss.backward()
+        adam.step()
+        yield loss.item()
+
+
+def of_batches(table: ImageTable, split: Split, count: int, experiment: Experiment) -> tuple[Split, np.ndarray]:
+    """A split that trains on so many batches alone, and the order in which lentigo takes them in its first epoch."""
+    chosen = np.random.default_rng(0).permutation(split.indices(table, "train"))[: count * experiment.train.batch_size]
+    kept = {table.ids[index] for index in chosen}
+    part = {image: "exclude" if was == "train" and image not in kept else was for image, was in split.part.items()}
+    small = Split(part)
+    rng = np.random.default_rng(np.random.SeedSequence((experiment.seed, 0, 0x0DE8)))
+    return small, rng.permutation(small.indices(table, "train"))
+
+
+def lentigo_loop(data: TrainingData, experiment: Experiment, on_step: list[tuple[float, float]]) -> None:
+    """Train one epoch in a folder that is thrown away; (seconds, summed loss) of every step."""
+
+    images = len(data.split.indices(data.table, "train"))
+
+    def told(progress: TrainProgress) -> None:
+        if len(on_step) < progress.step:
+            seen = min(progress.step * experiment.train.batch_size, images)
+            on_step.append((time.perf_counter(), progress.loss * seen))
+
+    with tempfile.TemporaryDirectory() as folder:
+        train(Path(folder) / "run", experiment, data, on_progress=told)
+
+
+def main(path: Path, networks: list[str], batches: int, cache: Path | None) -> None:
+    """Print a row for each network."""
+    table = read_table(path)
+    print(f"| network | difference of the loss, {STEPS} steps | plain, images/s | lentigo, images/s | ratio | asked |")
+    print("|---|---|---|---|---|---|")
+    for name in networks:
+        experiment = read_experiment(CONFIGS / f"{name}.toml").changed(train={"epochs": 1, "device": "cpu"})
+        protocol = "paper" if len(table) == 10_605 else "stratified"
+        split = make_split(table, experiment.changed(split={"protocol": protocol}).split)
+        pack = pack_images(table, image_px=experiment.data.image_px, cache=cache)
+        difference = equality(path, table, pack, split, name, experiment)
+        small, order = of_batches(table, split, batches, experiment)
+        stamps = [time.perf_counter() for _ in plain_loop(path, table, order, name, experiment, augmented=True)]
+        steps: list[tuple[float, float]] = []
+        lentigo_loop(TrainingData(table=table, pack=pack, split=small), experiment, steps)
+        plain, ours = (rate(times, experiment) for times in (stamps, [at for at, _ in steps]))
+        print(f"| {model_entry(name).title} | {difference:.0e} | {plain:.1f} | {ours:.1f} | {ours / plain:.2f} "
+              f"| {ASKED[name]} |", flush=True)  # fmt: skip
+
+
+def equality(path: Path, table: ImageTable, pack: ImagePack, split: Split, name: str, experiment: Experiment) -> float:
+    """The largest difference of the two losses over 20 steps without augmentation."""
+    off = {f"{change}_probability": 0.0 for change in ("flip", "jitter", "rotate")}
+    plain = experiment.changed(augment=off)
+    small, order = of_batches(table, split, STEPS, plain)
+    expected = list(plain_loop(path, table, order, name, plain, augmented=False))
+    steps: list[tuple[float, float]] = []
+    lentigo_loop(TrainingData(table=table, pack=pack, split=small), plain, steps)
+    sums = np.diff([0.0, *(total for _, total in steps)])
+    sizes = [min(plain.train.batch_size, len(order) - k * plain.train.batch_size) for k in range(len(expected))]
+    return float(np.abs(sums / sizes - expected).max())
+
+
+def rate(stamps: list[float], experiment: Experiment) -> float:
+    """Images a second after the first batches."""
+    return experiment.train.batch_size * (len(stamps) - 1 - WARM_UP) / (stamps[-1] - stamps[WARM_UP])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--networks", default="tiny_vgg,alexnet,vgg11")
+    parser.add_argument("--batches", type=int, default=60)
+    parser.add_argument("--cache", type=Path)
+    given = parser.parse_args()
+    main(given.data, given.networks.split(","), given.batches, given.cache)
