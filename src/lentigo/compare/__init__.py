@@ -162,13 +162,12 @@ def compare(comparison: Comparison, *, display: Display | None = None) -> Path:
     display.say("writing the report")
     report = comparison.out / "report.html"
     found = Found(
-        runs=runs, pack=pack, split=split, protocol=protocol, audit=audit, evidence=evidence, looks=looks, second=second
-    )
+        runs=runs, pack=pack, split=split, protocol=protocol, audit=audit, evidence=evidence, looks=looks,
+        second=second, trust=pairs,
+    )  # fmt: skip
     for name, card in cards_of(comparison, found).items():
         write_text(comparison.out / "runs" / name / "MODEL_CARD.md", card.markdown())
-    content = report_content(comparison, found)
-    seen = None if content.look is None else replace(content.look, trust=pairs)
-    write_report(report, replace(content, look=seen, seconds=time.monotonic() - started))
+    write_report(report, replace(report_content(comparison, found), seconds=time.monotonic() - started))
     return report
 
 

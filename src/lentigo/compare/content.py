@@ -19,6 +19,7 @@ from lentigo.data.table import ImageTable
 from lentigo.evidence.assessment import PREVALENCE
 from lentigo.explain.looks import Looks
 from lentigo.explain.survey import Segmenter
+from lentigo.explain.trust_pairs import TrustPair
 from lentigo.models.registry import model_entry
 from lentigo.report.card import Card, CardFacts, model_card
 from lentigo.report.checklist import Facts, checklist
@@ -68,6 +69,7 @@ class Found:
     evidence: Evidence
     looks: Looks  # by Grad-CAM
     second: Looks  # by HiResCAM
+    trust: tuple[TrustPair, ...]
 
 
 def report_content(comparison: Comparison, found: Found) -> ReportContent:
@@ -106,7 +108,12 @@ def report_content(comparison: Comparison, found: Found) -> ReportContent:
         cells={run.name: (run.explanation.maps.shape[1], run.explanation.maps.shape[2]) for run in runs},
         notes=_notes(comparison, found),
         worth=worth_of(found.audit, runs, table),
-        look=LookReport(looks=found.looks, second=found.second, runs={run.name: run.explanation.about for run in runs}),
+        look=LookReport(
+            looks=found.looks,
+            second=found.second,
+            runs={run.name: run.explanation.about for run in runs},
+            trust=found.trust,
+        ),
         evidence=found.evidence,
         cards=tuple(cards_of(comparison, found).values()),
         checklist=checklist(_facts(comparison, found)),

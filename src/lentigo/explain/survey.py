@@ -148,7 +148,7 @@ def survey_key(
     Raises: DataError: a mask cannot be read.
     """
     finder = (LEAST_CONFIDENCE, "") if segmenter is None else (segmenter.least_confidence, segmenter.key)
-    weights = () if segmenter else map(str, (FIRST_LOOK, SECOND_LOOK, OUTLINE))
+    weights = () if segmenter is not None else map(str, (FIRST_LOOK, SECOND_LOOK, OUTLINE))
     parts = [str(_VERSION), str(size_px), *map(str, finder), *weights, pack.key, *mask_digests(table)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
