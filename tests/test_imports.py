@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "lentigo"
 ORDER = (
     "errors",
     "files",
+    "pixels",
     "imaging",
     "config",
     "evidence",  # arrays only, so it stands left of all that scores: the audit's probes, validation, comparison
@@ -38,6 +39,7 @@ TORCH_FREE = (
     "__init__.py",
     "errors.py",
     "files.py",
+    "pixels.py",
     "imaging.py",
     "config.py",
     "data/table.py",
@@ -47,6 +49,8 @@ TORCH_FREE = (
     "data/columns.py",
     "data/changes.py",
     "evidence/",
+    "learn/processes.py",
+    "learn/sharing.py",
     "report/predictions_page.py",
     "deploy/screen.py",
     "deploy/quality.py",

@@ -128,11 +128,18 @@ class TrainConfig(_Table):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     schedule: Literal["constant", "cosine"] = "constant"  # cosine: the rate falls to 0 at the end of the last epoch
     betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.9, 0.999)  # not strict: TOML has lists
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "64-true", "tf32", "bf16-mixed", "16-mixed"] = "32-true"
+    deterministic: bool = False  # only algorithms that give equal bits twice on one machine
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Annotated[int, Field(ge=1, le=1024)] = 1  # processes that share every batch
+    strategy: Literal["auto", "ddp"] = "auto"  # auto: one process alone, several as ddp; ddp: also one as a group
     save_every_s: Annotated[float, Field(gt=0)] = 300.0  # seconds between saves of the resume state inside an epoch
     limit_s: Annotated[float, Field(gt=0)] | None = None  # training stops after so many seconds, and the run says so
+
+    @property
+    def together(self) -> bool:
+        """Whether processes work as a group, be it of one."""
+        return self.devices > 1 or self.strategy == "ddp"
 
 
 class Experiment(_Table):
@@ -168,7 +175,12 @@ class Experiment(_Table):
         """What decides the result: the experiment without where it is computed and how often it is saved."""
         default = TrainConfig()
         return self.changed(
-            train={"device": default.device, "devices": default.devices, "save_every_s": default.save_every_s}
+            train={
+                "device": default.device,
+                "devices": default.devices,
+                "strategy": default.strategy,
+                "save_every_s": default.save_every_s,
+            }
         )
 
     def with_setting(self, setting: str) -> "Experiment":

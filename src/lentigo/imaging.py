@@ -21,6 +21,7 @@ from jaxtyping import Float32, Int32, UInt8
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from lentigo.errors import ConfigError, ImageError
+from lentigo.pixels import AS_STORED, BITS_PER_SAMPLE, rgb_pixels
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 50_000_000
@@ -48,10 +49,7 @@ _SIGNATURES = (  # offset, bytes, what a file that has them there is called
     (4, b"ftyp", "a HEIC, AVIF or video file"),
     (128, b"DICM", "a DICOM file"),
 )
-_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT, _EXIF = 274, 258, 262, 339, 34665  # EXIF and TIFF tags
-_FLIPS = (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM)
-_TURNS = (Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)
-_TRANSPOSES = dict(enumerate((*_FLIPS, *_TURNS), start=2))  # by EXIF orientation; 1 is upright, 5 to 8 swap the sides
+_ORIENTATION, _EXIF = 274, 34665  # EXIF and TIFF tags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +130,8 @@ def read_image(source: Path | str | bytes, *, name: str | None = None) -> UInt8[
             if image.format == "PNG":
                 _check_png_sums(data)
             image.load()
-            return np.array(_to_rgb(_upright(image), name))
+            # Asked after decoding: TIFF images are turned by Pillow itself, which then forgets the tag.
+            return rgb_pixels(image, name, orientation=_orientation(image))
         except _PILLOW_ERRORS as error:
             raise ImageError(
                 f"{name} is a {image.format} file whose pixels cannot be decoded ({_reason(error)}); "
@@ -353,48 +352,17 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    # Asked after decoding: TIFF images are turned by Pillow itself, which then forgets the tag.
-    transpose = _TRANSPOSES.get(_orientation(image))
-    return image if transpose is None else image.transpose(transpose)
-
-
 def _stored_orientation(image: Image.Image, data: bytes) -> int:
     # Pillow decodes a PNG to look for EXIF behind its pixels, where it hardly ever is: ask only where there is some.
     exif_keys = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
     if image.format == "PNG" and not any(key in data for key in exif_keys):
         return 1
     orientation = _orientation(image)
-    return orientation if orientation in _TRANSPOSES else 1
+    return orientation if orientation in AS_STORED else 1
 
 
 def _stored_mode(image: Image.Image, data: bytes) -> str:
     """Pillow calls 16-bit colour RGB too; the PNG header's byte 24 and a TIFF tag tell the bits a channel."""
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
-    bits = data[24] if image.format == "PNG" else int(tags.get(_BITS_PER_SAMPLE, (8,))[0])
+    bits = data[24] if image.format == "PNG" else int(tags.get(BITS_PER_SAMPLE, (8,))[0])
     return f"{image.mode};16" if bits > 8 and image.mode[0] not in "FI" else image.mode
-
-
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode in ("F", "LAB"):
-        raise ImageError(f"{name} has {image.mode} pixels (floating point or Lab); save it as RGB, 8 bits a channel")
-    if image.mode.startswith("I"):
-        return Image.fromarray(_grey_8bit(image, name)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _grey_8bit(image: Image.Image, name: str) -> UInt8[np.ndarray, "height width"]:
-    """Grey of 9 to 32 bits scaled by its range: convert("RGB") would clip all above 255 to white."""
-    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})  # only TIFF has them; PNG has 16 bits
-    if tags.get(_SAMPLE_FORMAT, (1,))[0] != 1:
-        raise ImageError(f"{name} has signed grey values, whose range is unknown; save it with 8 bits a channel")
-    bits = int(tags.get(_BITS_PER_SAMPLE, (16,))[0])
-    top = 2 ** min(bits, 16) - 1
-    values = np.asarray(image).astype(np.uint32) >> max(bits - 16, 0)
-    grey = np.array((values * 255 + top // 2) // top, np.uint8)
-    if isinstance(transparent := image.info.get("transparency"), int):
-        grey[values == transparent] = 255
-    return 255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey

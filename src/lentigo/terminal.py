@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from lentigo.learn import processes
+
 if TYPE_CHECKING:
     from lentigo.learn.training import TrainProgress
 
@@ -17,15 +19,32 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def say(text: str, *, stderr: bool = False) -> None:
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, the first speaks
+    if _speaks():
         console(stderr=stderr).print(text)
+
+
+def say_error(text: str, code: int, *, lost: bool = False) -> None:
+    """Tell why a command ends with an exit code; of several processes that tell the same, one speaks.
+
+    Args:
+        lost: only because another process is gone.
+    """
+    if processes.watched():
+        processes.report(text, code, lost=lost)
+    elif processes.is_first_to_tell(text):
+        console(stderr=True).print(f"lentigo: {text}")
+
+
+def _speaks() -> bool:
+    """Of several processes, on one machine or more, the first."""
+    return not processes.launched() or os.environ["RANK"] == "0"
 
 
 def say_verdict(verdict: dict[str, Any]) -> None:
     """An audit's findings, the gravest first and in colour where there is any, then what they come to."""
     from rich.text import Text
 
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if not _speaks():
         return
     screen = console()
     looks = {"serious": "bold red", "warning": "yellow", "note": "dim"}
@@ -33,6 +52,11 @@ def say_verdict(verdict: dict[str, Any]) -> None:
         mark = Text(f"{finding['severity'].upper():<8} ", style=looks[finding["severity"]])
         screen.print(mark + Text(finding["text"]))
     screen.print(Text(verdict["sentence"], style="bold"))
+
+
+def _moves(screen: Console) -> bool:
+    """Whether there is a screen to draw bars on, and it is for this process to do so."""
+    return screen.is_terminal and _speaks()
 
 
 class Display:
@@ -55,7 +79,7 @@ class Display:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         ]
-        with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        with Progress(*columns, console=screen, transient=True, disable=not _moves(screen)) as progress:
             task = progress.add_task(text, total=total)
             yield lambda done: progress.advance(task, done)
 
@@ -65,7 +89,7 @@ class Display:
 
         screen = console(stderr=True)
         columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}")]
-        with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        with Progress(*columns, console=screen, transient=True, disable=not _moves(screen)) as progress:
             task = progress.add_task(name, total=None, state="")
             shown = 0
 

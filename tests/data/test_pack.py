@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -416,6 +417,22 @@ def test_ctrl_c_leaves_nothing(table: ImageTable, cache: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         pack_images(table, image_px=8, cache=cache, progress=interrupt)
     assert files_in(cache) == []
+
+
+def test_what_a_kill_left_is_swept_away_and_what_is_being_written_is_not(table: ImageTable, cache: Path) -> None:
+    """An interrupted pack is gigabytes that nothing would read; another process may be writing its own."""
+    old, young, written = (cache / "packs" / f".{name}.part" for name in ("old", "young", "written"))
+    for leftover in (old, young, written):
+        leftover.mkdir(parents=True)
+        (leftover / "images.npy").write_bytes(b"half")
+    hours_ago = time.time() - 2 * 3600
+    for path in (old / "images.npy", old, young / "images.npy", written):  # `written` still grows, `young` has begun
+        os.utime(path, (hours_ago, hours_ago))
+    (cache / "packs" / ".note").write_text("not a pack")
+    pack = pack_images(table, image_px=8, cache=cache)
+    assert sorted(path.name for path in (cache / "packs").iterdir()) == sorted(
+        [".note", ".young.part", ".written.part", pack.key]
+    )
 
 
 def test_others_may_read_the_pack(table: ImageTable, cache: Path) -> None:

@@ -653,8 +653,8 @@ def test_a_person_may_edit_the_file(tmp_path: Path) -> None:
             ["image,part", "00000.jpg,test"],
             " has no lines with the columns image and split; write it with `lentigo split`",
         ),
-        ([*GOOD, "x.jpg,train"], " line 9: no image 'x.jpg' in data; delete the line"),
-        ([*GOOD[:3], "", "x.jpg,train"], " line 5: no image 'x.jpg' in data; delete the line"),
+        ([*GOOD, "x.jpg,train"], " line 9: no image 'x.jpg' in data; restore it, or delete the line"),
+        ([*GOOD[:3], "", "x.jpg,train"], " line 5: no image 'x.jpg' in data; restore it, or delete the line"),
         ([*GOOD, GOOD[1]], " line 9: 00000.jpg stands twice; keep one of the lines"),
         (
             [*GOOD[:7], "00006.jpg,Train"],

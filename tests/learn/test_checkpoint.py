@@ -276,8 +276,24 @@ def test_run_folder_without_a_training_is_refused(tmp_path: Path) -> None:
 
 
 def test_checkpoint_of_a_run_folder(path: Path) -> None:
-    (path.parent / "experiment.toml").write_text("", encoding="utf-8")
+    (path.parent / "experiment.toml").write_text(small_experiment(TINY, device="auto").to_toml(), encoding="utf-8")
     assert run_checkpoint(path.parent).pack_key == "abc"
+
+
+def test_checkpoint_of_another_training_is_refused_in_a_run(path: Path) -> None:
+    """It may have learned from the images that this run tests on."""
+    run = path.parent
+    (run / "experiment.toml").write_text(small_experiment(TINY).changed(seed=1).to_toml(), encoding="utf-8")
+    with pytest.raises(RunError, match=r"checkpoint.safetensors is of another experiment than .*experiment.toml; rest"):
+        run_checkpoint(run)
+    (run / "experiment.toml").write_text(small_experiment(TINY).to_toml(), encoding="utf-8")
+    about = {"data": {"root": "x", "pack_key": "abd"}}
+    (run / "run.json").write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(RunError, match=r"was trained on other images than .*run.json says; restore it or train again"):
+        run_checkpoint(run)
+    about["data"]["pack_key"] = "abc"
+    (run / "run.json").write_text(json.dumps(about), encoding="utf-8")
+    assert run_checkpoint(run).pack_key == "abc"
 
 
 def test_files_hold_the_documented_metadata(path: Path) -> None:

@@ -34,6 +34,14 @@ def test_deaths_change_nothing(
     assert history(tmp_path / "whole") == history(tmp_path / "died")
 
 
+@pytest.mark.parametrize(("parameters", "least_s"), [(1_000_000, 0.48), (57_000_000, 27.36)])
+def test_an_epoch_is_saved_where_that_costs_a_twentieth_of_its_time(parameters: int, least_s: float) -> None:
+    """Three tensors of 4 bytes a parameter at 0.5 GB/s, twenty times."""
+    network = torch.nn.Linear(parameters, 1, bias=False, device="meta")
+    assert state.worth_saving(network, since_s=least_s + 0.01)
+    assert not state.worth_saving(network, since_s=least_s - 0.01)
+
+
 @pytest.fixture(scope="module")
 def children(tmp_path_factory: pytest.TempPathFactory, noise_folder: Path, noise_cache: Path) -> tuple[Path, Any]:
     """The folder and the exit statuses of trainings that were killed or sent a signal, in processes of their own."""
@@ -184,7 +192,7 @@ def test_moments_lie_in_memory_as_their_weights_do(tmp_path: Path, noise_data: T
     experiment = small_experiment(save_every_s=1e-9)
     with pytest.raises(Killed):
         train(tmp_path, experiment, noise_data, on_progress=Stopper(3, kill))
-    loop = training._Training(tmp_path, experiment, noise_data, training._fabric(torch.device("cpu"), experiment), None)
+    loop = training._Training(tmp_path, experiment, noise_data, make_fabric(torch.device("cpu"), experiment), None)
     moments = loop.optimizer.optimizer.state
     assert len(moments) == len(list(loop.model.parameters()))
     for parameter, own in moments.items():

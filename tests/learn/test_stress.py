@@ -236,7 +236,8 @@ def test_rows_of_another_network_are_not_used(
     first = rows_of(run, "jpeg")
     before = np.load(first)
     train(tmp_path / "other", experiment(seed=4), noise_data)
-    shutil.copy(tmp_path / "other" / "checkpoint.safetensors", run)
+    for name in ("checkpoint.safetensors", "experiment.toml"):
+        shutil.copy(tmp_path / "other" / name, run)
     stressed(run, noise_data, ("jpeg",))
     assert len(forwards) == 12
     first.unlink()

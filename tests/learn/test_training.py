@@ -18,6 +18,7 @@ from lentigo.errors import RunError
 from lentigo.files import read_csv
 from lentigo.learn import training
 from lentigo.learn.checkpoint import run_checkpoint
+from lentigo.learn.fabric import make_fabric
 from lentigo.learn.prediction import predict_logits
 from lentigo.learn.run import run_about
 from lentigo.learn.training import TrainingData, TrainProgress, train
@@ -84,7 +85,7 @@ def gradients(tmp_path: Path, data: TrainingData, piece: int, monkeypatch: pytes
     """The gradient of the first step, with batches in pieces."""
     experiment = small_experiment(TINY, batch_size=13, micro_batch_size=piece)
     preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
-    loop = training._Training(tmp_path, experiment, data, training._fabric(torch.device("cpu"), experiment), None)
+    loop = training._Training(tmp_path, experiment, data, make_fabric(torch.device("cpu"), experiment), None)
     monkeypatch.setattr(loop.optimizer, "step", lambda: None)
     order = data.split.indices(data.table, "train")[:13]
     (images,) = batches(data.pack, order, preprocessing, batch_size=13)
@@ -167,7 +168,7 @@ def test_precision_reaches_the_convolutions(tmp_path: Path, noise_data: Training
             return func(*args, **(kwargs or {}))
 
     experiment = small_experiment(precision="bf16-mixed")
-    loop = training._Training(tmp_path, experiment, noise_data, training._fabric(torch.device("cpu"), experiment), None)
+    loop = training._Training(tmp_path, experiment, noise_data, make_fabric(torch.device("cpu"), experiment), None)
     with Watch() as watch:
         loop._step(torch.rand(2, 3, 16, 16), torch.tensor([0.0, 1.0]), count=2)
     assert watch.seen == {torch.bfloat16}

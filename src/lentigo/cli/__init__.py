@@ -2,13 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from lentigo import __version__
-from lentigo.cli import data_commands, evidence_commands, explain_commands
+from lentigo.cli import data_commands, evidence_commands, explain_commands, tune_commands
 from lentigo.cli.options import (
     DATA_HELP,
     NOTICE,
@@ -30,13 +30,17 @@ from lentigo.cli.options import (
     WeightsOpt,
     command_line,
     default_protocol,
+    in_processes,
     table_of,
 )
 from lentigo.errors import ConfigError, DataError, LentigoError, RunError, StoppedError
-from lentigo.terminal import Display, console, say
+from lentigo.learn import processes
+from lentigo.terminal import Display, console, say, say_error
 
 if TYPE_CHECKING:
     from lentigo.config import Experiment
+    from lentigo.data.pack import ImagePack
+    from lentigo.data.split import Split
     from lentigo.data.table import ImageTable
     from lentigo.learn.training import TrainingData
 
@@ -44,6 +48,7 @@ _TRAIN_EXTRA = {
     "torch", "torchvision", "lightning_fabric", "sklearn", "scipy", "safetensors", "matplotlib", "jinja2", "markupsafe",
     "cv2", "threadpoolctl",
 }  # fmt: skip
+_TUNE_EXTRA = {"optuna", "sqlalchemy", "alembic"}
 
 
 def _version(on: bool | None) -> None:
@@ -163,8 +168,14 @@ def train(
     epochs: EpochsOpt = None,
     limit_minutes: Annotated[float | None, typer.Option(min=0, help="Stop training after so long.")] = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Processes that share every batch; default 1.")] = None,
+    strategy: Annotated[
+        Literal["auto", "ddp"] | None, typer.Option(help="How processes share a batch; default auto: several by ddp.")
+    ] = None,
     weights: WeightsOpt = None,
     device: DeviceOpt = None,
+    deterministic: Annotated[
+        bool | None, typer.Option("--deterministic", help="Equal bits twice on one machine, a GPU too; may be slower.")
+    ] = None,
     changes: SetOpt = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last saved state, as it was begun.")
@@ -173,13 +184,12 @@ def train(
     cache: CacheOpt = None,
 ) -> None:
     """Train one network; Ctrl-C saves its state, --resume goes on to the same weights."""
-    table = table_of(data, positive)
+    table = table_of(data, positive, quiet=processes.watched())  # the watcher has said it
     from lentigo.config import Experiment, read_experiment
-    from lentigo.learn.training import train as train_run
 
     if resume:
-        others = (model, config, protocol, split, seed, epochs, limit_minutes, weights, device, devices, changes)
-        if any(option is not None for option in others):
+        others = (model, config, protocol, split, seed, epochs, limit_minutes, weights, device, devices, strategy)
+        if any(option is not None for option in (*others, deterministic, changes)):
             raise ConfigError(f"--resume goes on as {out} was begun; leave out every option but --out and --cache")
         if not (out / "experiment.toml").is_file():
             raise RunError(f"{out} holds no training to go on with; check --out, or leave out --resume")
@@ -194,9 +204,19 @@ def train(
             seed=seed,
             model={"name": model, "weights": weights},
             split={"protocol": protocol, "seed": seed},
-            train={"epochs": epochs, "limit_s": _seconds(limit_minutes), "device": device, "devices": devices},
-        )
+            train={
+                "epochs": epochs, "limit_s": _seconds(limit_minutes), "device": device, "devices": devices,
+                "strategy": strategy, "deterministic": deterministic,
+            },
+        )  # fmt: skip
+    if experiment.train.together and not processes.launched():
+        processes.check_processes(experiment.train.devices, experiment.train.batch_size)
+        _packed(table, experiment, split=split, cache=cache)  # here alone, once; the processes find it
+        in_processes(experiment.train.devices, lambda: _go_on(out), group=True)
+    in_processes(devices, lambda: _go_on(out))
     prepared = _prepare(table, experiment, split=split, cache=cache)
+    from lentigo.learn.training import train as train_run
+
     with Display().training(experiment.model.name) as on_progress:
         path = train_run(out, experiment, prepared, resume=resume, on_progress=on_progress)
     say(f"trained: {path}")
@@ -221,6 +241,7 @@ def models() -> None:
 app.registered_commands[1:1] = data_commands.app.registered_commands
 place = [command.callback for command in app.registered_commands].index(models)
 app.registered_commands[place:place] = [
+    *tune_commands.app.registered_commands,
     *evidence_commands.app.registered_commands,
     *explain_commands.app.registered_commands,
 ]
@@ -230,36 +251,63 @@ def main() -> None:
     """Run the command line; an error that a user can cause is one message and exit code 2."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
+    processes.obey_watcher()
     try:
+        _refuse_several(arguments)
         app([argument for argument in arguments if argument != "--debug"], prog_name="lentigo")
     except StoppedError as error:
         again = "`lentigo train DATA --out RUN --resume`" if arguments[:1] == ["train"] else "the same command again"
-        say(f"lentigo: {error}; to go on, give {again}", stderr=True)
+        again = getattr(error, "again", again)  # of a search, where it can go on
+        say_error(f"{error}; to go on, give {again}", 130)
         sys.exit(130)
     except ModuleNotFoundError as error:
-        if debug or error.name not in _TRAIN_EXTRA:
+        extra = "tune" if error.name in _TUNE_EXTRA else "train"
+        if debug or error.name not in _TRAIN_EXTRA | _TUNE_EXTRA:
             raise
-        say(f"lentigo: this command needs {error.name}; install it with: pip install 'lentigo[train]'", stderr=True)
+        say_error(f"this command needs {error.name}; install it with: pip install 'lentigo[{extra}]'", 2)
         sys.exit(2)
     except (LentigoError, OSError) as error:
         if debug:
             raise
-        say(f"lentigo: {error}", stderr=True)
+        say_error(str(error), 2, lost=isinstance(error, processes.LostProcessError))
         sys.exit(2)
 
 
 def _prepare(
     table: "ImageTable", experiment: "Experiment", *, split: Path | None, cache: Path | None
 ) -> "TrainingData":
+    pack, chosen = _packed(table, experiment, split=split, cache=cache)
+    from lentigo.learn.training import TrainingData
+
+    return TrainingData(table=table, pack=pack, split=chosen)
+
+
+def _packed(
+    table: "ImageTable", experiment: "Experiment", *, split: Path | None, cache: Path | None
+) -> "tuple[ImagePack, Split]":
+    """What is made of images before torch is needed."""
     from lentigo.data.copies import split_apart
     from lentigo.data.pack import pack_images
     from lentigo.data.split import read_split
-    from lentigo.learn.training import TrainingData
 
     chosen = read_split(split, table) if split else split_apart(table, experiment.split, cache=cache, bar=Display().bar)
     with Display().bar("decoding images", len(table)) as advance:
         pack = pack_images(table, image_px=experiment.data.image_px, cache=cache, progress=advance)
-    return TrainingData(table=table, pack=pack, split=chosen)
+    return pack, chosen
+
+
+def _go_on(run: Path) -> str:
+    """What to do after the death of a process."""
+    if (run / "resume.safetensors").is_file():
+        return f"The state saved last is in {run}; go on with `lentigo train DATA --out {run} --resume`"
+    return f"{run} holds no saved state yet; `lentigo train DATA --out {run} --resume` begins again"
+
+
+def _refuse_several(arguments: list[str]) -> None:
+    """Raises: ConfigError: a launcher started several processes of a command that knows nothing of the others."""
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    if processes.place().processes > 1 and command not in ("train", "evaluate", "explain"):
+        raise ConfigError(f"lentigo {command} works in one process; start it without torchrun")
 
 
 def _experiments(models: str | None, config: list[Path] | None, *, drawn: bool) -> "list[Experiment]":

@@ -10,13 +10,16 @@ from lentigo.cli.options import (
     NOTICE,
     CacheOpt,
     DeviceOpt,
+    DevicesOpt,
     DrawSeedOpt,
     OtherDataOpt,
     PositiveOpt,
     PrevalenceOpt,
     RunArg,
+    again,
     command_line,
     data_of_run,
+    in_processes,
     table_of,
 )
 from lentigo.errors import ConfigError
@@ -41,37 +44,57 @@ def evaluate(
     positive: PositiveOpt = None,
     prevalence: PrevalenceOpt = None,
     device: DeviceOpt = None,
+    devices: DevicesOpt = None,
     cache: CacheOpt = None,
 ) -> None:
     """Score a run on its test images, or on other data without copies of what it learned from; with intervals.
 
     A segmenter is scored by the masks of experts.
     """
+    in_processes(devices, again)
+    from lentigo.learn.device import choose_device
+    from lentigo.learn.run import run_model
+    from lentigo.learn.shards import device_here, together
+    from lentigo.models.registry import SEGMENTERS
+
+    where = device_here(choose_device(device or "auto"))
+    with together():
+        score = _evaluate_segmenter if run_model(run) in SEGMENTERS else _evaluate_classifier
+        score(run, data, positive, prevalence, where, cache)
+
+
+def _evaluate_classifier(
+    run: Path,
+    data: Path | None,
+    positive: list[str] | None,
+    prevalence: float | None,
+    device: "torch.device",
+    cache: Path | None,
+) -> None:
     from lentigo.data.beside import lines_beside, probes_beside
     from lentigo.data.columns import columns_of
     from lentigo.evidence.assessment import PREVALENCE, assess
     from lentigo.files import read_json, write_json
-    from lentigo.learn.device import choose_device
     from lentigo.learn.elsewhere import evaluate_elsewhere
     from lentigo.learn.evaluation import decisions_of, evaluate_run
-    from lentigo.learn.run import run_model
-    from lentigo.models.registry import SEGMENTERS
+    from lentigo.learn.shards import count, first_here_first, rank
     from lentigo.report.evidence_words import assessment_lines, left_out_line
 
-    where = choose_device(device or "auto")
-    if run_model(run) in SEGMENTERS:
-        _evaluate_segmenter(run, data, positive, prevalence, where, cache)
-        return
     display = Display()
-    prepared = data_of_run(run, data, positive, cache)
+    with first_here_first():  # to decode the images
+        prepared = data_of_run(run, data, positive, cache)
+    if count() > 1 and not prepared.own:
+        raise ConfigError("--devices is for a run's own images, not those of --data; leave it out")
     if prepared.own:
         table, pack, split, folder = prepared.table, prepared.pack, prepared.split, run
         with display.bar("scoring", len(table)) as advance:
-            predictions = evaluate_run(run, table, pack, split, device=where, on_progress=advance).predictions
+            predictions = evaluate_run(run, table, pack, split, device=device, on_progress=advance).predictions
+        if rank() != 0:  # its share is done
+            return
         scored = split.indices(table, "test")
         of_scored = table.subset(scored), pack.subset(scored)
     else:
-        found = evaluate_elsewhere(run, prepared.table, cache=cache, device=where, bar=display.bar)
+        found = evaluate_elsewhere(run, prepared.table, cache=cache, device=device, bar=display.bar)
         table, pack, split, folder = found.table, found.pack, None, found.folder
         predictions, of_scored = found.evaluation.predictions, (table, pack)
         labels = [image.label for image in found.left_out]
@@ -104,9 +127,12 @@ def _evaluate_segmenter(
 ) -> None:
     from lentigo.learn.run import run_about
     from lentigo.learn.segmenter_score import evaluate_segmenter
+    from lentigo.learn.shards import count
     from lentigo.report.evidence_words import left_out_line
     from lentigo.report.look_words import segmenter_lines
 
+    if count() > 1:
+        raise ConfigError(f"--devices is for scores of malignancy, and {run} is a segmenter's; leave it out")
     if prevalence is not None:
         raise ConfigError(f"--prevalence is for scores of malignancy, and {run} is a segmenter's; leave it out")
     display, prepared = Display(), data_of_run(run, data, positive, cache)

@@ -9,12 +9,15 @@ from lentigo.cli.options import (
     NOTICE,
     CacheOpt,
     DeviceOpt,
+    DevicesOpt,
     DrawSeedOpt,
     OtherDataOpt,
     PositiveOpt,
     RunArg,
     SegmenterOpt,
+    again,
     data_of_run,
+    in_processes,
 )
 from lentigo.errors import ConfigError
 from lentigo.terminal import Display, say
@@ -59,18 +62,18 @@ def explain(
     ] = False,
     seed: DrawSeedOpt = None,
     device: DeviceOpt = None,
+    devices: DevicesOpt = None,
     positive: PositiveOpt = None,
     cache: CacheOpt = None,
 ) -> None:
     """Measure where a run looks, on every test image; or draw heat maps over anyone's IMAGE files."""
-    from lentigo.learn.device import choose_device
-
     of_data: dict[str, Any] = {
         "--data": data,
         "--segmenter": segmenter,
         "--sample": sample,
         "--seed": seed,
         "--positive": positive,
+        "--devices": devices,
     }
     of_data["--maps-only"] = maps_only or None
     of_files = {"--out": out, "--layer": layer, "--npy": npy or None}
@@ -78,15 +81,19 @@ def explain(
         _refuse(
             {**of_data, "--cache": cache}, "for measuring on many images; leave it out, or leave out the image files"
         )
-        where = choose_device(device or "auto")
-        _draw(run, images, out or Path("overlays"), method or ["grad_cam"], layer=layer, npy=npy, device=where)
+        _draw(run, images, out or Path("overlays"), method or ["grad_cam"], layer=layer, npy=npy, device=device)
         return
     _refuse(of_files, "for pictures of image files; name the files, or leave it out")
     if maps_only:
         _refuse({"--sample": sample}, "of no use beside --maps-only; leave one of them out")
         sample = 0
-    where = choose_device(device or "auto")
-    _measure(run, data, method or [], segmenter, sample, not maps_only, seed or 0, where, positive, cache)
+    in_processes(devices, again)
+    from lentigo.learn.device import choose_device
+    from lentigo.learn.shards import device_here, together
+
+    where = device_here(choose_device(device or "auto"))
+    with together():
+        _measure(run, data, method or [], segmenter, sample, not maps_only, seed or 0, where, positive, cache)
 
 
 def _draw(
@@ -97,15 +104,17 @@ def _draw(
     *,
     layer: str | None,
     npy: bool,
-    device: "torch.device",
+    device: str | None,
 ) -> None:
     from lentigo.explain.pictures import explain_pictures
+    from lentigo.learn.device import choose_device
 
     if len(methods) > 1:
         raise ConfigError(f"--method is given {len(methods)} times; pictures of image files show one method, give one")
+    where = choose_device(device or "auto")
     with Display().bar("explaining", len(images)) as advance:
         found = explain_pictures(
-            run, images, out, method=methods[0], layer=layer, keep_maps=npy, device=device, on_progress=advance
+            run, images, out, method=methods[0], layer=layer, keep_maps=npy, device=where, on_progress=advance
         )
     for row in found.images:
         notes = [f"nothing speaks for {name}" for name, empty in row.empty.items() if empty]
@@ -134,6 +143,7 @@ def _measure(
     from lentigo.explain.trust import SAMPLE
     from lentigo.learn.elsewhere import evaluate_elsewhere
     from lentigo.learn.segmentation import open_segmenter
+    from lentigo.learn.shards import count, first_here_first, rank
     from lentigo.report.look_words import explanation_lines
 
     for name in methods:  # before the images are decoded: a wrong name is told at once
@@ -145,7 +155,11 @@ def _measure(
         segmenter=None if segmenter is None else open_segmenter(segmenter),
         seed=seed,
     )
-    display, prepared = Display(), data_of_run(run, data, positive, cache)
+    display = Display()
+    with first_here_first():  # to decode the images
+        prepared = data_of_run(run, data, positive, cache)
+    if count() > 1 and not prepared.own:
+        raise ConfigError("--devices is for a run's own images, not those of --data; leave it out")
     folder, table, pack, split = run, prepared.table, prepared.pack, prepared.split if prepared.own else None
     if split is None:
         there = evaluate_elsewhere(run, table, cache=cache, device=device, again=False, bar=display.bar)
@@ -153,6 +167,8 @@ def _measure(
     found = explain_run(
         run, table, pack, split, options=options, folder=folder, device=device, cache=cache, bar=display.bar
     )
+    if rank() != 0:  # its share is done
+        return
     for line in explanation_lines(found.about):
         say(line)
     cells = "x".join(str(side) for side in found.maps.shape[1:])

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lentigo.errors import ConfigError
-from lentigo.terminal import Display, say
+from lentigo.learn import processes
+from lentigo.terminal import Display, console, say
 
 if TYPE_CHECKING:
     from lentigo.data.pack import ImagePack
@@ -74,6 +76,9 @@ EpochsOpt = Annotated[int | None, typer.Option(min=1, help="Passes over the trai
 DeviceOpt = Annotated[
     Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Where to compute; default auto.")
 ]
+DevicesOpt = Annotated[
+    int | None, typer.Option("--devices", min=1, help="Processes, or GPUs, that share the images; default 1.")
+]
 WeightsOpt = Annotated[Literal["none", "imagenet"] | None, typer.Option(help="Published weights to start from.")]
 SeedsOpt = Annotated[
     int, typer.Option(min=1, help="Trainings of every network, with seeds one after the other; default 1.")
@@ -110,14 +115,39 @@ SetOpt = Annotated[
 ]
 
 
-def table_of(data: Path, positive: list[str] | None, *, one_class: bool = False) -> "ImageTable":
-    """The table of a data set, and a word on what was ignored."""
+def in_processes(devices: int | None, advice: Callable[[], str], *, group: bool = False) -> None:
+    """Where a command is to be several processes and is none of them yet: start them, and end with them.
+
+    Args:
+        advice: a sentence for the case that one dies, asked then.
+        group: also for one process.
+    """
+    count = devices or 1
+    if processes.launched():
+        here = processes.place().local_processes
+        if devices not in (None, here):
+            raise ConfigError(f"--devices is {devices}, but a launcher has started {here} processes here; leave it out")
+        return
+    if count > 1 or group:
+        outcome = processes.run_together(sys.argv[1:], count, advice=advice)
+        if outcome.code:
+            console(stderr=True).print(f"lentigo: {outcome.text}")
+        raise typer.Exit(outcome.code)
+
+
+def again() -> str:
+    """What to do where a process of a command died that keeps no state."""
+    return "Give the same command again"
+
+
+def table_of(data: Path, positive: list[str] | None, *, one_class: bool = False, quiet: bool = False) -> "ImageTable":
+    """The table of a data set, and a word on what was ignored, unless `quiet`."""
     from lentigo.data.table import read_table
 
     table = read_table(data, positive=positive or (), one_class=one_class)
     if one_class and positive and not table.labels.any():
         say(f"{table.name} has no label {' and no label '.join(positive)}: all its images are benign", stderr=True)
-    if table.ignored:
+    if table.ignored and not quiet:
         say(f"ignored {len(table.ignored)} files that are no images, first {table.ignored[0]}", stderr=True)
     return table
 

@@ -5,20 +5,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+import cv2
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from lentigo.config import AugmentConfig
 from lentigo.data.augment import AugmentDraw, apply_augmentation, apply_to_masks, draw_augmentation
+from lentigo.data.augment_together import apply_to_masks_together, apply_together
 from lentigo.data.masks import MaskPack
 from lentigo.data.pack import ImagePack
+from lentigo.data.resident import is_kept, kept_images
 from lentigo.errors import ImageError
 from lentigo.imaging import Preprocessing, resize_weights, squeeze
 
+Piece = TypeVar("Piece")
 Made = TypeVar("Made")
+_GROUP_BYTES = 64_000_000  # of uint8 pixels that a GPU changes at once: 7 batches of 32 images of 300 px
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,25 @@ def preprocess_batch(
         images = resize(images, settings.resize_px)
     if settings.crop_px is not None:
         images = _centre_crop(images, settings.crop_px)
+    return _scaled_by_table(images, settings) if images.device.type == "cpu" else _scaled(images, settings)
+
+
+def _scaled_by_table(
+    images: UInt8[Tensor, "image 3 height width"], settings: Preprocessing
+) -> Float32[Tensor, "image 3 height width"]:
+    """Each of the 256 values of a channel computed once: 0.10 ms for an image of 300 px, where `_scaled` takes 0.57."""
+    mean, std = (np.array(values, np.float32) for values in (settings.mean, settings.std))
+    table = ((np.arange(256, dtype=np.float32) / np.float32(255))[:, None] - mean) / std
+    sources = images.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).numpy()
+    scaled = np.empty(sources.shape, dtype=np.float32)
+    for source, target in zip(sources, scaled, strict=True):
+        cv2.LUT(source, table[None], target)
+    return torch.from_numpy(scaled).permute(0, 3, 1, 2)
+
+
+def _scaled(
+    images: UInt8[Tensor, "image 3 height width"], settings: Preprocessing
+) -> Float32[Tensor, "image 3 height width"]:
     scaled = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
     if settings.mean == (0.0, 0.0, 0.0) and settings.std == (1.0, 1.0, 1.0):
         return scaled
@@ -78,13 +102,19 @@ def batches(
     Raises: DataError: the pack is damaged. ImageError: as `preprocess_batch`.
     """
 
+    pieces = _pieces(indices, batch_size, skip)
+    if device is not None and not _is_processor(device):
+        for group, images, _ in _groups(pack, None, pieces, augmentation, device):
+            yield from torch.split(preprocess_batch(images, settings), group.sizes)
+        return
+
     def make(piece: np.ndarray) -> Tensor:
-        images = _read(pack, piece, device)
+        images = _read(pack, piece)
         if augmentation is not None:
             images = apply_augmentation(images, augmentation.draw(piece))
         return preprocess_batch(images, settings)
 
-    yield from _one_ahead(make, _pieces(indices, batch_size, skip))
+    yield from _one_ahead(make, pieces)
 
 
 def masked_batches(
@@ -105,18 +135,86 @@ def masked_batches(
     Raises: DataError: the pack is damaged, or an image has no mask.
     """
 
+    pieces = _pieces(indices, batch_size, skip)
+    if device is not None and not _is_processor(device):
+        for group, images, moved in _groups(pack, masks, pieces, augmentation, device):
+            inputs = preprocess_batch(images, settings)
+            shares = _shares(moved, inputs)
+            yield from zip(torch.split(inputs, group.sizes), torch.split(shares, group.sizes), strict=True)
+        return
+
     def make(piece: np.ndarray) -> tuple[Tensor, Tensor]:
-        images, lesions = _read(pack, piece, device), torch.from_numpy(masks.read(piece)).to(device)
+        images, lesions = _read(pack, piece), torch.from_numpy(masks.read(piece))
         if augmentation is not None:
             draw = augmentation.draw(piece)
             images, lesions = apply_augmentation(images, draw), apply_to_masks(lesions, draw)
         images = preprocess_batch(images, settings)
-        share = lesions.to(torch.float32)
-        if share.shape[1:] != images.shape[2:]:
-            share = (adaptive_avg_pool2d(share, images.shape[2]) >= 0.5).to(torch.float32)
-        return images, share
+        return images, _shares(lesions, images)
 
-    yield from _one_ahead(make, _pieces(indices, batch_size, skip))
+    yield from _one_ahead(make, pieces)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Several batches before they go to a device."""
+
+    pieces: list[np.ndarray]
+    draw: AugmentDraw | None
+    images: UInt8[Tensor, "image height width 3"] | None  # None: they are kept on the device
+    lesions: Bool[Tensor, "mask mask_height mask_width"]  # no mask where the batches have none
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(piece) for piece in self.pieces]
+
+
+def _groups(
+    pack: ImagePack,
+    masks: MaskPack | None,
+    pieces: list[np.ndarray],
+    augmentation: Augmentation | None,
+    device: torch.device,
+) -> Iterator[tuple[_Group, UInt8[Tensor, "image 3 height width"], Bool[Tensor, "mask mask_height mask_width"]]]:
+    """As many batches as a GPU changes quickly at once, on the device, with their masks; none without `masks`.
+
+    What the processor does is done one group ahead in a thread: drawing, and reading where the pack is not kept on the
+    device. All work on the device stays with the caller's thread, which may be recording it.
+    """
+    count = max(1, _GROUP_BYTES // (len(pieces[0]) * pack.image_px**2 * 3)) if pieces else 1
+
+    def prepare(group: list[np.ndarray]) -> _Group:
+        rows = np.concatenate(group)
+        return _Group(
+            pieces=group,
+            draw=None if augmentation is None else augmentation.draw(rows),
+            images=None if is_kept(pack, device) else torch.from_numpy(pack.read(rows)),
+            lesions=torch.empty(0, 0, 0, dtype=torch.bool) if masks is None else torch.from_numpy(masks.read(rows)),
+        )
+
+    for group in _one_ahead(prepare, [pieces[start : start + count] for start in range(0, len(pieces), count)]):
+        if group.images is None:
+            images = kept_images(pack, np.concatenate(group.pieces), device)
+        else:
+            images = group.images.to(device)
+        images, lesions = images.permute(0, 3, 1, 2), group.lesions.to(device)
+        if group.draw is not None:
+            images = apply_together(images, group.draw)
+            lesions = lesions if masks is None else apply_to_masks_together(lesions, group.draw)
+        yield group, images, lesions
+
+
+def _shares(
+    lesions: Bool[Tensor, "image height width"], inputs: Float32[Tensor, "image 3 out_height out_width"]
+) -> Float32[Tensor, "image out_height out_width"]:
+    """Masks of the size of a network's input."""
+    shares = lesions.to(torch.float32)
+    if shares.shape[1:] != inputs.shape[2:]:
+        shares = (adaptive_avg_pool2d(shares, inputs.shape[2]) >= 0.5).to(torch.float32)
+    return shares
+
+
+def _is_processor(device: torch.device) -> bool:
+    return device.type == "cpu"
 
 
 def _pieces(indices: Sequence[int] | np.ndarray, batch_size: int, skip: int) -> list[np.ndarray]:
@@ -124,11 +222,11 @@ def _pieces(indices: Sequence[int] | np.ndarray, batch_size: int, skip: int) -> 
     return [np.asarray(indices[start : start + batch_size]) for start in starts]
 
 
-def _read(pack: ImagePack, piece: np.ndarray, device: torch.device | None) -> Tensor:
-    return torch.from_numpy(pack.read(piece)).to(device).permute(0, 3, 1, 2)
+def _read(pack: ImagePack, piece: np.ndarray) -> Tensor:
+    return torch.from_numpy(pack.read(piece)).permute(0, 3, 1, 2)
 
 
-def _one_ahead(make: Callable[[np.ndarray], Made], pieces: list[np.ndarray]) -> Iterator[Made]:
+def _one_ahead(make: Callable[[Piece], Made], pieces: list[Piece]) -> Iterator[Made]:
     """What is made of each piece, in order; the next one is made in a thread while one is used."""
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(make, pieces[0]) if pieces else None

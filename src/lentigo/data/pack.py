@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ _DIGESTS_IN_FLIGHT = 1024
 _MAX_THREADS = 16  # each may hold a whole photograph, 150 MB at imaging's limit of 50 megapixels
 _MAX_LISTED = 5
 _HEADER_BYTES = 128
+_ABANDONED_S = 3600.0  # a folder into which nothing was written for so long; a pack of 10,605 images takes minutes
 _Failures = dict[int, ImageError | DataError]  # by position in the table
 
 
@@ -193,6 +195,7 @@ def _write(
     refuse_any: bool,
 ) -> _Failures:
     """Write the pack of the images that can be read; return the others, unless any, or all, are a refusal."""
+    _sweep(place)
     temporary = place / f".{secrets.token_hex(10)}.part"
     try:
         temporary.mkdir(parents=True)
@@ -215,6 +218,18 @@ def _write(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return failures
+
+
+def _sweep(place: Path) -> None:
+    """Remove what a kill left of packs half written, which nothing reads and which may be gigabytes.
+
+    What another process may still be writing is young, and stays.
+    """
+    for leftover in place.glob(".*.part"):
+        with contextlib.suppress(OSError):  # another process may be sweeping too
+            written = max(path.stat().st_mtime for path in (leftover, *leftover.iterdir()))
+            if time.time() - written > _ABANDONED_S:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _write_images(

@@ -4,6 +4,7 @@ A split is a mapping from image id to one of train, validation, test, exclude; o
 (columns image, split), which a person may edit and hand back.
 """
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,12 @@ class Split:
         found = Counter((self.part[row.id], row.label) for row in table.rows)
         return {part: {name: found[part, label] for label, name in enumerate(LABEL_NAMES)} for part in ALLOWED}
 
+    @property
+    def sha256(self) -> str:
+        """A fingerprint of which image has which part."""
+        lines = "\n".join(f"{part},{name}" for name, part in sorted(self.part.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
     def write(self, path: Path) -> None:
         write_csv(path, ("image", "split"), sorted(self.part.items()))
 
@@ -57,7 +64,9 @@ def read_split(path: Path, table: ImageTable) -> Split:
     known = set(table.ids)
     for number, line in lines:
         if line["image"] not in known:
-            raise DataError(f"{path} line {number}: no image {line['image']!r} in {table.root}; delete the line")
+            raise DataError(
+                f"{path} line {number}: no image {line['image']!r} in {table.root}; restore it, or delete the line"
+            )
         if line["image"] in part:
             raise DataError(f"{path} line {number}: {line['image']} stands twice; keep one of the lines")
         if line["split"] not in ALLOWED:

@@ -28,6 +28,7 @@ from lentigo.explain.trust import PARTS, SAMPLE, Subject, background, drawn_imag
 from lentigo.files import read_json, whole_file, write_csv, write_json
 from lentigo.learn.checkpoint import Checkpoint, run_checkpoint
 from lentigo.learn.evaluation import network_of
+from lentigo.learn.shards import gather, rank, rounds, shard, sharing
 from lentigo.models.registry import model_entry
 
 GRAD_CAM = "grad_cam"
@@ -69,6 +70,8 @@ def explain_run(
     """Explain every test image, measure the maps, and write the files; `explanation.json` comes last.
 
     What an earlier call made of the same weights, images and masks stays, as far as this one does not make it again.
+    Several processes share the survey and the maps. The first one does the rest and writes; what the others return has
+    the ids alone.
 
     Args:
         split: the test part is explained; None: every image of the table.
@@ -90,13 +93,16 @@ def explain_run(
     table, pack = table.subset(indices), pack.subset(indices)
     title = checkpoint.experiment.model.name
     with bar("surveying lesions", len(table)) as told:
-        survey = survey_images(table, pack, segmenter=options.segmenter, cache=cache, progress=told)
+        survey = survey_images(table, pack, segmenter=options.segmenter, sharing=sharing(), cache=cache, progress=told)
     key = survey_key(table, pack, segmenter=options.segmenter)
-    earlier = _earlier(folder, {"checkpoint": network_of(run), "survey": key, "ids": table.ids})
-    (folder / "explanation.json").unlink(missing_ok=True)  # it vouches for the other files
+    if rank() == 0:
+        earlier = _earlier(folder, {"checkpoint": network_of(run), "survey": key, "ids": table.ids})
+        (folder / "explanation.json").unlink(missing_ok=True)  # it vouches for the other files
     for name in (GRAD_CAM, *others):
         with bar(f"{title}: {METHODS[name].title}", len(table)) as told:
             _write_maps(maps_file(folder, name), name, checkpoint, pack, device, told)
+    if rank() != 0:
+        return Explanation(ids=tuple(table.ids), maps=np.empty((0, 0, 0), dtype=np.float32), about={})
     maps = read_maps(folder, GRAD_CAM)
     of_maps = Maps(title=model_entry(title).title, maps=maps, preprocessing=checkpoint.preprocessing)
     _write_localisation(folder / "localisation.csv", of_maps, survey, table)
@@ -161,12 +167,15 @@ def _write_maps(
     device: torch.device | None,
     told: Callable[[int], None],
 ) -> None:
-    """Batch by batch into the file, so that memory does not grow with the number of images."""
-    source = batches(pack, range(len(pack)), checkpoint.preprocessing, batch_size=_BATCH, device=device)
+    """Batch by batch into the file, so that memory does not grow with the images; the first process writes."""
+    source = _signed_maps(method, checkpoint, pack, device)
+    if rank() != 0:
+        for _ in source:
+            pass
+        return
     try:
         with whole_file(path) as temporary, temporary.open("wb") as file:
-            for piece in explain_images(checkpoint.model, source, method=method):
-                signed = np.ascontiguousarray(piece.signed())
+            for signed in source:
                 if not file.tell():  # the size of a map is known now
                     shape = (len(pack), *signed.shape[1:])
                     about = {"descr": dtype_to_descr(signed.dtype), "fortran_order": False, "shape": shape}
@@ -177,6 +186,20 @@ def _write_maps(
         raise DataError(
             f"{path} cannot be written ({error}); free space, or choose another place for the run"
         ) from error
+
+
+def _signed_maps(
+    method: str, checkpoint: Checkpoint, pack: ImagePack, device: torch.device | None
+) -> Iterator[Float32[np.ndarray, "image rows columns"]]:
+    """The maps of all images in order, a batch of each process at once."""
+    together = rounds(len(pack), _BATCH)
+    mine = [int(index) for piece in together for index in shard(piece)]
+    source = batches(pack, mine, checkpoint.preprocessing, batch_size=_BATCH, device=device)
+    made = explain_images(checkpoint.model, source, method=method)
+    for piece in together:
+        # The last batches may be too few images for every process to have one.
+        signed = next(made).signed() if len(shard(piece)) else np.empty((0, 0, 0), dtype=np.float32)
+        yield gather(np.ascontiguousarray(signed), len(piece))
 
 
 def _subject(checkpoint: Checkpoint, table: ImageTable, pack: ImagePack, device: torch.device | None) -> Subject:

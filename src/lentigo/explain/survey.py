@@ -28,6 +28,7 @@ from lentigo.errors import DataError
 from lentigo.explain.lesion import LEAST_CONFIDENCE, find_lesion
 from lentigo.explain.lesion_weights import FIRST_LOOK, OUTLINE, SECOND_LOOK
 from lentigo.files import whole_file
+from lentigo.learn.sharing import Sharing
 
 SIZE_PX = 100  # a cell of the finest map here, Tiny VGG's, is 1.3 pixels wide; 2,000 images take 80 MB
 ARTEFACTS: Mapping[str, Callable[[UInt8[np.ndarray, "height width 3"]], Bool[np.ndarray, "height width"]]] = {
@@ -114,6 +115,7 @@ def survey_images(
     *,
     segmenter: Segmenter | None = None,
     size_px: int = SIZE_PX,
+    sharing: Sharing | None = None,
     cache: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Survey:
@@ -123,6 +125,7 @@ def survey_images(
         pack: of the table's images.
         segmenter: finds the lesions that no mask is given for; None: `lesion.find_lesion` does.
         size_px: height and width of the masks.
+        sharing: of the images among processes; None: this one does all.
         cache: as for packs; None: `default_cache()`.
         progress: called with the number of images done since the last call.
     Raises: DataError: a mask cannot be read or is of another size than its image, the pack is damaged, or the disk is
@@ -131,12 +134,15 @@ def survey_images(
     key = survey_key(table, pack, segmenter=segmenter, size_px=size_px)
     path = (cache or default_cache()) / "surveys" / f"{key}.npz"
     kept = _kept(path, table, size_px)
-    if kept is not None:
+    sharing = sharing or Sharing()
+    everywhere = sharing.all_have(kept is not None)  # caches of several machines may differ
+    if kept is not None and everywhere:
         if progress:
             progress(len(table))
         return kept
-    survey = _surveyed(table, pack, segmenter, size_px, progress)
-    _keep(path, survey)
+    survey = _surveyed(table, pack, segmenter, size_px, sharing, progress)
+    if sharing.rank == 0:
+        _keep(path, survey)
     return survey
 
 
@@ -158,41 +164,45 @@ def _surveyed(
     pack: ImagePack,
     segmenter: Segmenter | None,
     size_px: int,
+    sharing: Sharing,
     progress: Callable[[int], None] | None,
 ) -> Survey:
-    lesions = np.zeros((len(table), size_px, size_px), dtype=bool)
+    mine = [int(row) for row in sharing.shard(range(len(table)))]  # of this process
+    lesions = np.zeros((len(mine), size_px, size_px), dtype=bool)
     artefacts = {name: np.zeros_like(lesions) for name in ARTEFACTS}
-    confidences = np.ones(len(table))
+    confidences = np.ones(len(mine))
 
-    def survey(row: int, image: UInt8[np.ndarray, "height width 3"]) -> None:
+    def survey(place: int, image: UInt8[np.ndarray, "height width 3"]) -> None:
+        row = table.rows[mine[place]]
         for name, find in ARTEFACTS.items():
-            artefacts[name][row] = squeeze_mask(find(image), size_px)
-        if given := table.rows[row].mask:
-            lesions[row] = squeeze_mask(read_mask(Path(given), image=table.rows[row].path), size_px)
+            artefacts[name][place] = squeeze_mask(find(image), size_px)
+        if row.mask:
+            lesions[place] = squeeze_mask(read_mask(Path(row.mask), image=row.path), size_px)
         elif segmenter is None:
             found = find_lesion(image)
-            lesions[row], confidences[row] = squeeze_mask(found.mask, size_px), found.confidence
+            lesions[place], confidences[place] = squeeze_mask(found.mask, size_px), found.confidence
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
-        for rows in _pieces(len(table)):
-            list(pool.map(survey, rows, pack.read(rows)))
-            without = [row for row in rows if not table.rows[row].mask]
+        for places in _pieces(len(mine)):
+            list(pool.map(survey, places, pack.read([mine[place] for place in places])))
+            without = [place for place in places if not table.rows[mine[place]].mask]
             if segmenter is not None and without:
-                lesions[without], confidences[without] = segmenter(pack, without, size_px=size_px)
+                found = segmenter(pack, [mine[place] for place in without], size_px=size_px)
+                lesions[without], confidences[without] = found
             if progress:
-                progress(len(rows))
+                progress(len(places) * sharing.count)  # the others are about as far
     found_by = "automatic" if segmenter is None else "segmenter"
     return Survey(
         ids=tuple(table.ids),
-        lesions=lesions,
+        lesions=sharing.gather(lesions, len(table)),
         origins=tuple("expert" if row.mask else found_by for row in table.rows),
-        confidences=confidences,
+        confidences=sharing.gather(confidences, len(table)),
         least_confidence={
             "expert": 0.0,
             "automatic": LEAST_CONFIDENCE,
             "segmenter": 0.0 if segmenter is None else segmenter.least_confidence,
         },
-        artefacts=artefacts,
+        artefacts={name: sharing.gather(masks, len(table)) for name, masks in artefacts.items()},
     )
 
 

@@ -20,7 +20,7 @@ from lentigo.config import Experiment, experiment_from
 from lentigo.errors import ConfigError, RunError
 from lentigo.files import whole_file
 from lentigo.imaging import Preprocessing
-from lentigo.learn.run import check_run
+from lentigo.learn.run import check_run, run_about, run_experiment
 from lentigo.models.contract import LesionClassifier
 from lentigo.models.lesion_unet import LesionUNet
 from lentigo.models.registry import Network, create_model
@@ -56,9 +56,12 @@ class SegmenterCheckpoint(TrainedNetwork):
 def run_checkpoint(run: Path) -> Checkpoint:
     """The trained classifier of a run folder.
 
-    Raises: RunError: the folder is no run, its training has not ended, the file is damaged, or it is a segmenter's.
+    Raises: RunError: the folder is no run, its training has not ended, the file is damaged or of another training, or
+        it is a segmenter's.
     """
-    return load_checkpoint(_checkpoint_file(run))
+    found = load_checkpoint(_checkpoint_file(run))
+    _check_own(run, found)
+    return found
 
 
 def run_segmenter(run: Path) -> SegmenterCheckpoint:
@@ -68,6 +71,8 @@ def run_segmenter(run: Path) -> SegmenterCheckpoint:
     """
     path = run if run.is_file() else _checkpoint_file(run)
     found = _load(path)
+    if path != run:
+        _check_own(run, found)
     if not isinstance(found.model, LesionUNet):
         raise RunError(
             f"{path} is of {found.experiment.model.name}, which finds no lesion; give a run of lesion_unet, trained "
@@ -81,6 +86,15 @@ def _checkpoint_file(run: Path) -> Path:
     if not (run / "checkpoint.safetensors").is_file():
         raise RunError(f"{run} has no checkpoint yet, its training has not ended; give its command again with --resume")
     return run / "checkpoint.safetensors"
+
+
+def _check_own(run: Path, found: TrainedNetwork) -> None:
+    """Another training's network may have learned from this run's test images."""
+    path, told = run / "checkpoint.safetensors", run / "run.json"
+    if found.experiment.recipe() != run_experiment(run).recipe():
+        raise RunError(f"{path} is of another experiment than {run / 'experiment.toml'}; restore it or train again")
+    if told.is_file() and found.pack_key != run_about(run)["data"]["pack_key"]:
+        raise RunError(f"{path} was trained on other images than {told} says; restore it or train again")
 
 
 def save_checkpoint(path: Path, checkpoint: TrainedNetwork) -> None:
@@ -115,13 +129,15 @@ def _load(path: Path) -> TrainedNetwork:
     try:
         experiment = experiment_from(about["experiment"], str(path))
         preprocessing = Preprocessing.from_dict(about["preprocessing"])
-        model = create_model(without_download(experiment).model, preprocessing, seed=0)
+        with torch.device("meta"):  # shapes alone: the first weights of VGG11 take longer to draw than to read
+            model = create_model(without_download(experiment).model, preprocessing, seed=0)
         pack_key = str(about["pack_key"])
     except KeyError as error:
         raise RunError(f"{path} is no checkpoint: it lacks {error}; give a checkpoint.safetensors") from error
     except ConfigError as error:
         raise RunError(f"{path} is of another lentigo: {error}; train again") from error
-    load_weights(model, tensors, path)
+    single = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+    load_weights(model, single, path, assign=True)
     model.eval()
     return TrainedNetwork(model=model, experiment=experiment, preprocessing=preprocessing, pack_key=pack_key)
 
@@ -166,13 +182,15 @@ def load_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     return tensors, about
 
 
-def load_weights(model: nn.Module, tensors: Tensors, path: Path) -> None:
+def load_weights(model: nn.Module, tensors: Tensors, path: Path, *, assign: bool = False) -> None:
     """Put the tensors into the model; `path` is where they came from.
 
+    Args:
+        assign: the model's parameters become these tensors, for a model of shapes alone.
     Raises: RunError: names or shapes differ.
     """
     try:
-        model.load_state_dict(tensors, strict=True)
+        model.load_state_dict(tensors, strict=True, assign=assign)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise RunError(

@@ -16,8 +16,10 @@ from lentigo.evidence.decisions import Decisions, decide, undecided
 from lentigo.evidence.metrics import scores
 from lentigo.evidence.subgroups import group_score, scores_by_group
 from lentigo.files import read_csv, read_json, sha256_of, write_json
-from lentigo.learn.checkpoint import run_checkpoint
+from lentigo.learn.arithmetic import exact_float32
+from lentigo.learn.checkpoint import Checkpoint, run_checkpoint
 from lentigo.learn.prediction import predict_logits
+from lentigo.learn.shards import gather, rank, shard, told_of_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +42,23 @@ def evaluate_run(
 ) -> Evaluation:
     """Score a run and write `predictions.csv` and `metrics.json`, in which also stand the scores within each source.
 
+    Several processes share the images; all return the same, and the first one writes.
+
     Args:
         split: the test part is scored; the validation part's logits go to `validation.csv`, and what is chosen on them,
             a temperature and thresholds, to `decisions.json`; None: every image of the table is scored.
         folder: where to write; None: the run folder.
     Raises: RunError: the run has no whole checkpoint.
     """
-    folder = folder or run
+    folder, checkpoint = folder or run, run_checkpoint(run)
     if split is not None:
-        score_validation(run, table, pack, split, folder=folder, device=device, on_progress=on_progress)
+        _score_validation(checkpoint, table, pack, split, folder=folder, device=device, on_progress=on_progress)
     indices = np.arange(len(table)) if split is None else split.indices(table, "test")
-    predictions = _predictions(run, table, pack, indices, device=device, on_progress=on_progress)
+    predictions = _predictions(checkpoint, table, pack, indices, device=device, on_progress=on_progress)
     metrics = dict(scores(predictions.labels, predictions.logits))
-    predictions.write(folder / "predictions.csv")
-    write_json(folder / "metrics.json", metrics | standing(predictions, table) | {"checkpoint": network_of(run)})
+    if rank() == 0:
+        predictions.write(folder / "predictions.csv")
+        write_json(folder / "metrics.json", metrics | standing(predictions, table) | {"checkpoint": network_of(run)})
     return Evaluation(predictions=predictions, metrics=metrics)
 
 
@@ -68,10 +73,28 @@ def score_validation(
     on_progress: Callable[[int], None] | None = None,
 ) -> Decisions:
     """Write `validation.csv` and what is chosen on it, `decisions.json`; see `evaluate_run`."""
-    folder = folder or run
-    (folder / "decisions.json").unlink(missing_ok=True)  # first: it is of an earlier scoring
+    return _score_validation(
+        run_checkpoint(run), table, pack, split, folder=folder or run, device=device, on_progress=on_progress
+    )
+
+
+def _score_validation(
+    checkpoint: Checkpoint,
+    table: ImageTable,
+    pack: ImagePack,
+    split: Split,
+    *,
+    folder: Path,
+    device: torch.device | None,
+    on_progress: Callable[[int], None] | None,
+) -> Decisions:
+    if rank() == 0:
+        (folder / "decisions.json").unlink(missing_ok=True)  # first: it is of an earlier scoring
     indices = split.indices(table, "validation")
-    _predictions(run, table, pack, indices, device=device, on_progress=on_progress).write(folder / "validation.csv")
+    predictions = _predictions(checkpoint, table, pack, indices, device=device, on_progress=on_progress)
+    if rank() != 0:
+        return _decided(predictions)
+    predictions.write(folder / "validation.csv")
     return decisions_of(folder)
 
 
@@ -82,7 +105,7 @@ def network_of(run: Path) -> str:
 
 
 def _predictions(
-    run: Path,
+    checkpoint: Checkpoint,
     table: ImageTable,
     pack: ImagePack,
     indices: np.ndarray,
@@ -90,9 +113,12 @@ def _predictions(
     device: torch.device | None,
     on_progress: Callable[[int], None] | None,
 ) -> Predictions:
-    checkpoint = run_checkpoint(run)
     model = checkpoint.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    logits = predict_logits(model, pack, indices, checkpoint.preprocessing, device=device, on_progress=on_progress)
+    with exact_float32():
+        here = predict_logits(
+            model, pack, shard(indices), checkpoint.preprocessing, device=device, on_progress=told_of_all(on_progress)
+        )
+    logits = gather(here, len(indices))
     return Predictions(tuple(table.ids[index] for index in indices), table.labels[indices], logits)
 
 
@@ -124,13 +150,16 @@ def decisions_of(run: Path) -> Decisions:
         return Decisions.from_dict(read_json(path), file=str(path))
     if not (run / "validation.csv").is_file():
         return undecided("the run has no validation.csv; evaluate it on its own images first")
-    if read_csv(run / "validation.csv"):
-        validation = read_predictions(run / "validation.csv")
-        decisions = decide(validation.labels, validation.logits)
-    else:
-        decisions = undecided("no image was kept for validation")
+    found = read_predictions(run / "validation.csv") if read_csv(run / "validation.csv") else None
+    decisions = _decided(found)
     write_json(path, decisions.to_dict())
     return decisions
+
+
+def _decided(validation: Predictions | None) -> Decisions:
+    if validation is None or not len(validation.ids):
+        return undecided("no image was kept for validation")
+    return decide(validation.labels, validation.logits)
 
 
 def read_evaluation(folder: Path) -> Evaluation:

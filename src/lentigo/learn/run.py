@@ -97,9 +97,10 @@ def claim_run(run: Path, experiment: Experiment, data: TrainingData, *, resume: 
     if started:
         _check_same(run, experiment, data)
         # What a kill leaves of files half written, under lentigo's names and those of safetensors.
-        for leftover in [*run.glob(".*.part"), *run.glob(".tmp*")]:
-            leftover.unlink(missing_ok=True)
+        _unlink([*run.glob(".*.part"), *run.glob(".tmp*")])
         return
+    # A kill may have come before this was a run; the folder may also be one that holds other programs' files.
+    _unlink([path for name in ("split.csv", "run.json", "experiment.toml") for path in run.glob(f".{name}.*.part")])
     data.split.write(run / "split.csv")
     write_json(run / "run.json", {"lentigo": __version__, "data": _about_data(data), "complete": False})
     write_text(run / "experiment.toml", experiment.to_toml())  # last: a folder with it has the other two
@@ -119,12 +120,20 @@ def check_run(run: Path) -> None:
 def read_run(run: Path, table: ImageTable) -> tuple[Experiment, Split]:
     """The experiment and the split of a run folder.
 
-    Raises: RunError: the folder is no run, or its files are damaged.
+    Raises: RunError: the folder is no run, its files are damaged, or its split is not the one that it was trained with,
+        so that images which trained it might be scored as if it had never seen them.
     """
+    experiment = run_experiment(run)
     try:
-        return _experiment(run), read_split(run / "split.csv", table)
+        split = read_split(run / "split.csv", table)
     except DataError as error:
         raise RunError(f"{run} does not fit the images: {error}") from error
+    if run_about(run)["data"].get("split_sha256", split.sha256) != split.sha256:  # an early lentigo noted none
+        raise RunError(
+            f"{run / 'split.csv'} is not the split that this run was trained with; restore it, or train anew with the "
+            "other one in a new folder"
+        )
+    return experiment, split
 
 
 def run_about(run: Path) -> dict[str, Any]:
@@ -132,7 +141,7 @@ def run_about(run: Path) -> dict[str, Any]:
 
     Raises: RunError: the folder is no run, or the file is damaged.
     """
-    experiment = _experiment(run)
+    experiment = run_experiment(run)
     try:
         about: dict[str, Any] = read_json(run / "run.json")
         about["data"] = {"path": about["data"]["root"], "image_px": experiment.data.image_px} | about["data"]
@@ -144,12 +153,24 @@ def run_about(run: Path) -> dict[str, Any]:
     return about
 
 
+def run_experiment(run: Path) -> Experiment:
+    """The experiment of a run folder.
+
+    Raises: RunError: the folder is no run, or its experiment is damaged.
+    """
+    check_run(run)
+    try:
+        return read_experiment(run / "experiment.toml")
+    except ConfigError as error:
+        raise RunError(f"{error}; restore the file or train again") from error
+
+
 def run_model(run: Path) -> str:
     """The name of the network that a run trains.
 
     Raises: RunError: the folder is no run, or its experiment is damaged.
     """
-    return _experiment(run).model.name
+    return run_experiment(run).model.name
 
 
 def write_history(run: Path, history: Sequence[AnyEpochRow], kind: type[AnyEpochRow] = EpochRow) -> None:
@@ -176,6 +197,11 @@ def write_about(run: Path, data: TrainingData, result: dict[str, Any]) -> None:
     write_json(run / "run.json", about)
 
 
+def _unlink(leftovers: Sequence[Path]) -> None:
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+
+
 def _about_data(data: TrainingData) -> dict[str, Any]:
     return {
         "root": data.table.name,
@@ -185,6 +211,7 @@ def _about_data(data: TrainingData) -> dict[str, Any]:
         "image_px": data.pack.image_px,
         "pack_key": data.pack.key,
         "labels_sha256": labels_sha256(data.table),
+        "split_sha256": data.split.sha256,
     }
 
 
@@ -193,16 +220,8 @@ def labels_sha256(table: ImageTable) -> str:
     return hashlib.sha256("\n".join(f"{row.id},{row.label}" for row in table.rows).encode()).hexdigest()
 
 
-def _experiment(run: Path) -> Experiment:
-    check_run(run)
-    try:
-        return read_experiment(run / "experiment.toml")
-    except ConfigError as error:
-        raise RunError(f"{error}; restore the file or train again") from error
-
-
 def _check_same(run: Path, experiment: Experiment, data: TrainingData) -> None:
-    if changed := _differences(_experiment(run).recipe().model_dump(), experiment.recipe().model_dump()):
+    if changed := _differences(run_experiment(run).recipe().model_dump(), experiment.recipe().model_dump()):
         raise RunError(f"{run} holds another experiment ({'; '.join(changed)}); resume with its own, or train anew")
     found = run_about(run)["data"]
     if found["pack_key"] != data.pack.key:

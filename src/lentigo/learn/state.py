@@ -17,6 +17,9 @@ from lentigo.errors import RunError
 from lentigo.learn.checkpoint import Tensors, load_tensors, load_weights, save_tensors
 from lentigo.learn.run import AnyEpochRow, epoch_row
 
+_TENSORS = 3  # weights and two moments each
+_BYTES_A_SECOND = 5e8  # of checksum and writing, on an ordinary machine
+
 
 @dataclass
 class TrainingState:
@@ -83,6 +86,12 @@ def save_training(
     place = {**vars(state), "history": [vars(row) for row in state.history]}
     about = {"state": place, "experiment": experiment.to_toml(), "pack_key": pack_key}
     save_tensors(path, tensors, about | ({"scaler": scaler} if scaler else {}))
+
+
+def worth_saving(model: nn.Module, *, since_s: float) -> bool:
+    """Whether saving costs at most a twentieth of the time since the last save: a GPU's epoch may take a second."""
+    parameters = sum(parameter.nbytes for parameter in model.parameters())
+    return since_s > 20 * _TENSORS * parameters / _BYTES_A_SECOND
 
 
 def load_training(path: Path, *, experiment: Experiment, pack_key: str) -> SavedTraining:

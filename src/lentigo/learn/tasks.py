@@ -21,6 +21,7 @@ from lentigo.evidence.metrics import confusion, log_loss, roc_auc_score
 from lentigo.imaging import Preprocessing
 from lentigo.learn.prediction import predict_logits
 from lentigo.learn.run import AnyEpochRow, EpochRow, SegmenterEpochRow, TrainingData
+from lentigo.learn.shards import gather, shard
 from lentigo.models.contract import evaluating
 from lentigo.models.registry import model_entry
 
@@ -94,16 +95,20 @@ class Classification:
             self.data.pack, indices, self.preprocessing, batch_size=batch_size, augmentation=augmentation,
             device=device, skip=skip,
         )  # fmt: skip
+        labels = torch.from_numpy(self.labels[indices]).to(
+            device, torch.float32
+        )  # once: a GPU would wait at every batch
         for step, images in enumerate(source, start=skip):
-            labels = self.labels[indices[step * batch_size : (step + 1) * batch_size]]
-            yield images, torch.from_numpy(labels).to(images.device, torch.float32)
+            yield images, labels[step * batch_size : (step + 1) * batch_size]
 
     def summed_loss(self, outputs: Float[Tensor, " image"], targets: Float[Tensor, " image"]) -> Float[Tensor, ""]:
         return binary_cross_entropy_with_logits(outputs, targets, reduction="sum")
 
     def validate(self, model: nn.Module, *, on_progress: Callable[[int], None]) -> dict[str, float] | None:
         labels = self.labels[self.validation]
-        logits = predict_logits(model, self.data.pack, self.validation, self.preprocessing, on_progress=on_progress)
+        share = shard(self.validation)
+        here = predict_logits(model, self.data.pack, share, self.preprocessing, on_progress=on_progress)
+        logits = gather(here, len(labels))
         if not np.isfinite(logits).all():
             return None
         return {
@@ -146,13 +151,13 @@ class Segmentation:
         losses, jaccards, device = [np.empty(0)], [np.empty(0)], next(model.parameters()).device
         with evaluating(model), torch.inference_mode():
             for images, lesions in masked_batches(
-                self.data.pack, self.masks, self.validation, self.preprocessing, batch_size=_BATCH, device=device
+                self.data.pack, self.masks, shard(self.validation), self.preprocessing, batch_size=_BATCH, device=device
             ):
                 logits = model(images).float()
                 losses.append(mask_losses(logits, lesions).cpu().numpy())
                 jaccards.append(jaccard((logits > 0).cpu().numpy(), (lesions > 0).cpu().numpy()))
                 on_progress(len(images))
-        loss, score = np.concatenate(losses), np.concatenate(jaccards)
+        loss, score = (gather(np.concatenate(parts), len(self.validation)) for parts in (losses, jaccards))
         if not np.isfinite(loss).all():
             return None
         return {

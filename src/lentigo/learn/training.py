@@ -5,35 +5,40 @@ comes to the same weights bit for bit: every random number derives from (seed, e
 """
 
 import contextlib
-import logging
 import math
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from lentigo.config import Experiment
 from lentigo.data.batches import Augmentation
-from lentigo.errors import ConfigError, RunError, StoppedError
+from lentigo.data.resident import keep_on_device
+from lentigo.errors import RunError, StoppedError
+from lentigo.learn.arithmetic import arithmetic
 from lentigo.learn.checkpoint import TrainedNetwork, save_checkpoint, without_download
 from lentigo.learn.device import choose_device, device_name
+from lentigo.learn.fabric import make_fabric
+from lentigo.learn.processes import launched
+from lentigo.learn.recorded import RecordedStep
 from lentigo.learn.run import AnyEpochRow, TrainingData, claim_run, read_run, write_about, write_history
-from lentigo.learn.state import TrainingState, load_training, save_training
+from lentigo.learn.shards import largest, missing_none, same_buffers
+from lentigo.learn.signals import stop_signals
+from lentigo.learn.state import TrainingState, load_training, save_training, worth_saving
 from lentigo.learn.tasks import check_targets, task_of
 from lentigo.models.contract import seeded_torch, trainable_parameters
 from lentigo.models.registry import create_model, model_entry, resolve_preprocessing
 
 __all__ = ["TrainProgress", "TrainingData", "TrainingInterruptedError", "read_run", "train"]
+
+_LOOK_EVERY_S = 0.2  # on a GPU, which works through some hundred steps meanwhile
 
 
 class TrainingInterruptedError(StoppedError):
@@ -42,7 +47,7 @@ class TrainingInterruptedError(StoppedError):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainProgress:
-    """What a progress bar may show; sent after every step and every epoch."""
+    """What a progress bar may show; sent after every epoch and every step, on a GPU a few times a second."""
 
     epoch: int  # 1 = first
     epochs: int
@@ -73,19 +78,23 @@ def train(
         RunError, DataError: a file cannot be written.
         DataError: a segmenter is to be trained, and the images have no masks, or one that cannot be used.
         TrainingInterruptedError: Ctrl-C or SIGTERM; the state is saved.
+        LostProcessError: of several processes, which share every batch, another one has ended.
     """
     checkpoint = run / "checkpoint.safetensors"
     preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
-    fabric = _fabric(choose_device(experiment.train.device), experiment)
+    fabric = make_fabric(choose_device(experiment.train.device), experiment)
     check_targets(experiment, data)
     if fabric.is_global_zero:  # only the first process writes
         claim_run(run, experiment, data, resume=resume)
-    if experiment.train.devices > 1:  # after the claim: a folder that is refused starts no process
-        fabric.launch()
-        fabric.barrier()
+    go_on = f"what was saved last is in {run}; go on with --resume"
+    if launched():
+        with missing_none(go_on):
+            fabric.launch()
+            fabric.barrier()
     if not checkpoint.is_file():
-        training = _Training(run, experiment, data, fabric, on_progress)
-        training.to_the_end()
+        with arithmetic(experiment.train, fabric.device), missing_none(go_on):
+            training = _Training(run, experiment, data, fabric, on_progress)
+            training.to_the_end()
     if not fabric.is_global_zero:
         return checkpoint
     if not checkpoint.is_file():
@@ -119,11 +128,19 @@ class _Training:
         self.task = task_of(experiment, data, self.preprocessing)
         self.indices = self.task.indices
         self.steps = -(-len(self.indices) // self.config.batch_size)  # of an epoch
-        self.piece = self.config.micro_batch_size or model_entry(experiment.model.name).micro_batch_size
         self.stop = threading.Event()
-        self.lap_started = self.saved = time.monotonic()
+        self.lap_started = self.saved = self.looked = time.monotonic()
         self.fabric, self.rank, self.processes = fabric, fabric.global_rank, fabric.world_size
+        self.on_gpu = fabric.device.type == "cuda"
+        own_piece = 0 if self.on_gpu else model_entry(experiment.model.name).micro_batch_size
+        self.piece = self.config.micro_batch_size or own_piece
+        self.unread: list[tuple[Tensor, int]] = []  # losses of finished steps that are still on the device
+        if self.on_gpu:
+            keep_on_device(data.pack, fabric.device)
         self._build()
+        # Fabric scales losses of 16-bit floats by what the last step came to, and processes wait for each other.
+        recordable = self.on_gpu and self.processes == 1 and self.config.precision != "16-mixed"
+        self.recorded = RecordedStep(self._whole_step, count=self.config.batch_size) if recordable else None
 
     def _build(self) -> None:
         """The network and its optimizer, new or from the saved state."""
@@ -136,9 +153,13 @@ class _Training:
         if saved is not None:
             saved.restore_weights(self.model)
         self.model.to(memory_format=torch.channels_last)
+        if self.on_gpu:
+            self.model.to(self.fabric.device)
+        rate = torch.tensor(self.config.learning_rate, device=self.fabric.device)  # a recorded step reads it anew
         adam = torch.optim.Adam(
-            self.model.parameters(), lr=self.config.learning_rate, betas=self.config.betas, fused=True
-        )
+            self.model.parameters(), lr=rate if self.on_gpu else self.config.learning_rate, betas=self.config.betas,
+            fused=True, capturable=self.on_gpu,
+        )  # fmt: skip
         self.wrapped, self.optimizer = self.fabric.setup(self.model, adam)
         self.adam = adam  # its own groups of parameters, which the wrapped one loses sight of when a state is restored
         if saved is not None:
@@ -149,7 +170,7 @@ class _Training:
 
     def to_the_end(self) -> None:
         """Train all epochs, or until the time limit."""
-        with _stop_signals(self.stop):
+        with stop_signals(self.stop):
             while self.state.epoch < self.config.epochs and not self._out_of_time():
                 self._train_epoch()
                 if self.state.step < self.steps:
@@ -167,6 +188,7 @@ class _Training:
             "complete": state.epoch == self.config.epochs,
             "seconds": state.total_s,
             "device": device_name(self.fabric.device),
+            "processes": self.processes,
             "threads": torch.get_num_threads(),
             **self.task.about(),
         }
@@ -190,45 +212,76 @@ class _Training:
             count = min(size, len(order) - state.step * size)
             # The last batch may be too small for every process to have a share.
             images, targets = next(source) if len(share) else (none, none[:, 0])
-            loss = self._step(images, targets, count=count)
+            self.unread.append((self._step(images, targets, count=count), count))
             state.step += 1
-            state.loss_sum += loss * count
-            state.train_s += self._lap()
-            self._report()
+            if not self.on_gpu or time.monotonic() - self.looked > _LOOK_EVERY_S:
+                self._read_losses()
+                state.train_s += self._lap()
+                self._report()
             stop, late = self._any(self.stop.is_set()), self._any(self._out_of_time())
             if stop:
                 self._stop()
             if time.monotonic() - self.saved > self.config.save_every_s:
                 self._save()
             if late:
-                return
+                break
+        self._read_losses()
+        state.train_s += self._lap()
 
     def _step(
         self, images: Float32[Tensor, "image 3 height width"], targets: Float32[Tensor, "image ..."], *, count: int
-    ) -> float:
+    ) -> Float[Tensor, ""]:
         """One step of the optimizer on this process's share of `count` images; their mean loss, before the step."""
-        self.optimizer.zero_grad(set_to_none=True)
-        piece = self.piece or max(len(images), 1)
-        total = torch.zeros((), device=images.device)
+        self._schedule()
         key = (self.experiment.seed, self.state.epoch, self.state.step, 0xD809)
-        with seeded_torch(*key, *([self.rank] if self.rank else [])), self._apart():
+        with seeded_torch(*key, *([self.rank] if self.rank else [])):
+            if self.recorded is not None:
+                return self.recorded(images, targets)
+            return self._whole_step(images, targets, count=count)
+
+    def _whole_step(
+        self,
+        images: Float32[Tensor, "image 3 height width"],
+        targets: Float32[Tensor, "image ..."],
+        *,
+        count: int | None = None,
+    ) -> Float[Tensor, ""]:
+        """What a step does on the device; `count` None: all of the batch's images are here."""
+        self.optimizer.zero_grad(set_to_none=True)
+        piece, count = self.piece or max(len(images), 1), count or len(images)
+        total = torch.zeros((), device=images.device)
+        with self._apart():
             for start in range(0, len(images), piece):
                 outputs = self.wrapped(images[start : start + piece])
                 loss = self.task.summed_loss(outputs, targets[start : start + piece]) / count
                 self.fabric.backward(loss)
                 total += loss.detach()
-        value = float(self._sum_over_processes(total))
-        if not math.isfinite(value):
-            raise self._diverged(f"the loss is {value} in epoch {self.state.epoch + 1}, step {self.state.step + 1}")
-        self._schedule()
+        self._sum_over_processes(total)
         self.optimizer.step()
-        return value
+        return total
+
+    def _read_losses(self) -> None:
+        """Wait for the losses of the steps so far, which a GPU has still at work, and see that they are finite."""
+        state = self.state
+        if self.unread:
+            losses = torch.stack([loss for loss, _ in self.unread]).tolist()
+            first = state.step - len(losses) + 1
+            for step, (loss, (_, count)) in enumerate(zip(losses, self.unread, strict=True), start=first):
+                if not math.isfinite(loss):
+                    raise self._diverged(f"the loss is {loss} in epoch {state.epoch + 1}, step {step}")
+                state.loss_sum += loss * count
+            self.unread.clear()
+        self.looked = time.monotonic()
 
     def _schedule(self) -> None:
         if self.config.schedule == "cosine":
             done = (self.state.epoch + self.state.step / self.steps) / self.config.epochs
+            rate = self.config.learning_rate * (1 + math.cos(math.pi * done)) / 2
             for group in self.adam.param_groups:
-                group["lr"] = self.config.learning_rate * (1 + math.cos(math.pi * done)) / 2
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
 
     def _apart(self) -> contextlib.AbstractContextManager[None]:
         """Gradients are added up once a step, after all pieces, and by `_sum_over_processes`: shares differ in size."""
@@ -240,11 +293,13 @@ class _Training:
     def _sum_over_processes(self, loss: Tensor) -> Tensor:
         """The loss of the whole batch; every parameter's gradient becomes that of the whole batch."""
         if self.processes > 1:
-            torch.distributed.all_reduce(loss)
+            sums = [loss]
             for parameter in self.model.parameters():
                 if parameter.grad is None:  # no image for this process
                     parameter.grad = torch.zeros_like(parameter)
-                torch.distributed.all_reduce(parameter.grad)
+                sums.append(parameter.grad)
+            for under_way in [torch.distributed.all_reduce(value, async_op=True) for value in sums]:
+                under_way.wait()
         return loss
 
     def _any(self, here: bool) -> bool:
@@ -256,21 +311,22 @@ class _Training:
         return bool(found > 0)
 
     def _end_epoch(self) -> None:
-        """Validate in the first process, and begin the next epoch in all."""
+        """Validate and begin the next epoch, all processes together; the first one writes."""
         state = self.state
-        if self.fabric.is_global_zero:
-            self._validate()
+        self._validate()
         state.epoch, state.step, state.loss_sum, state.train_s = state.epoch + 1, 0, 0.0, 0.0
-        self.fabric.barrier()
         if self.fabric.is_global_zero:
-            self._save()
+            if worth_saving(self.model, since_s=time.monotonic() - self.saved):
+                self._save()
             write_history(self.run, state.history, self.task.row)
         self._report()
+        state.total_s = largest(state.total_s)  # clocks differ, and all must begin the next epoch or none
         if self._any(self.stop.is_set()):
             self._stop()
 
     def _validate(self) -> None:
         state = self.state
+        same_buffers(self.model)
         # The bare network, not the wrapped one: as it will be evaluated, in float32 whatever the training's precision.
         scores = self.task.validate(self.model, on_progress=lambda _: self._stop_in_validation())
         if scores is None:
@@ -313,6 +369,7 @@ class _Training:
         )
 
     def _save(self) -> None:
+        self._read_losses()
         if not self.fabric.is_global_zero:
             return
         save_training(
@@ -339,42 +396,3 @@ class _Training:
                 remaining_s=remaining_s, history=tuple(state.history),
             )
         )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _stop_signals(stop: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM set `stop`, so that the step at hand ends whole; a second one acts at once.
-
-    A signal that the process was started to ignore stays ignored. Outside the main thread nothing is caught.
-    """
-    caught: dict[int, Any] = {}
-
-    def handle(number: int, _: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, caught[number])
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                caught[number] = signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in caught.items():
-            signal.signal(number, handler)
-
-
-def _fabric(device: torch.device, experiment: Experiment) -> Fabric:
-    """Devices, precision and processes; with several, its `launch` starts this command once for each."""
-    precision, devices = experiment.train.precision, experiment.train.devices
-    if devices > experiment.train.batch_size:
-        raise ConfigError(
-            f"train.devices is {devices}, above train.batch_size {experiment.train.batch_size}, so a process would "
-            "have no image; lower it"
-        )
-    if precision == "16-mixed" and device.type == "cpu":
-        raise ConfigError('train.precision is "16-mixed", which a processor cannot; use "bf16-mixed" or "32-true"')
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its hints go to stderr; only cli.py prints
-    if devices == 1:
-        return Fabric(accelerator=device.type, devices=1, precision=precision)
-    return Fabric(accelerator=device.type, devices=devices, strategy="ddp", precision=precision)

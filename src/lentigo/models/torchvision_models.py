@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from lentigo.errors import ConfigError
 from lentigo.files import sha256_of
@@ -45,7 +45,18 @@ def _features_and_classifier(name: str, *, width: float, weights: str) -> Lesion
     network.classifier[-1] = nn.Linear(network.classifier[-1].in_features, 1)
     if isinstance(network, torchvision.models.VGG):
         _initialize_as_vgg(network.classifier[-1])
-    return LesionClassifier(network.features, nn.Sequential(network.avgpool, nn.Flatten(), network.classifier))
+    pool = _PooledTo(network.avgpool.output_size)
+    return LesionClassifier(network.features, nn.Sequential(pool, nn.Flatten(), network.classifier))
+
+
+class _PooledTo(nn.AdaptiveAvgPool2d):
+    """Maps that have the size asked for already go through as they are.
+
+    So they do with torchvision's layer, the same numbers, but its backward pass on a GPU has no deterministic form.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps if tuple(maps.shape[2:]) == tuple(self.output_size) else super().forward(maps)  # type: ignore[arg-type]
 
 
 def _torchvision(name: str, weights: str) -> Any:

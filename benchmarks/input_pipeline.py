@@ -1,0 +1,92 @@
+"""How fast do images reach a network, from lentigo's pack and from ImageFolder with its transforms?
+
+Run: python benchmarks/input_pipeline.py DATA [--images 1500]
+
+DATA: the paper's images. On one core, in one process, with the paper's augmentation and each network's preprocessing:
+torchvision's ImageFolder (PIL, transforms on single images, a DataLoader without workers) against lentigo's first
+epoch, for which the pack is decoded and written, and its second, which reads the pack. Prints a table for RESULTS.md.
+Asked: 10 times the images a second in the second epoch, and no fewer in the first.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from plain_loop import CONFIGS, plain_transforms
+from torch.utils.data import DataLoader, Subset
+from torchvision.datasets import ImageFolder
+
+from lentigo.config import Experiment, read_experiment
+from lentigo.data.batches import Augmentation, batches
+from lentigo.data.pack import ImagePack, pack_images
+from lentigo.data.table import ImageTable, read_table
+from lentigo.learn.arithmetic import arithmetic
+from lentigo.models.registry import resolve_preprocessing
+
+INPUTS = (  # network, what its input is, side of the packed images
+    ("tiny_vgg", "300 px", 300),
+    ("alexnet", "256 px, middle of 224 px", 300),
+    ("alexnet", "the same, packed with 256 px", 256),
+)
+
+
+def main(path: Path, count: int) -> None:
+    """Print a row for each preprocessing."""
+    folder = ImageFolder(str(path / "train"))
+    chosen = np.sort(np.random.default_rng(0).permutation(len(folder))[:count]).tolist()
+    table = read_table(path)
+    places = {Path(row.path): index for index, row in enumerate(table.rows)}
+    rows = np.array([places[Path(folder.samples[index][0])] for index in chosen])
+    part = table.subset(rows)
+    print("| input | ImageFolder, images/s | first epoch | ratio | second epoch | ratio |")
+    print("|---|---|---|---|---|---|")
+    for name, title, packed_px in INPUTS:
+        experiment = read_experiment(CONFIGS / f"{name}.toml").changed(data={"image_px": packed_px})
+        folder.transform = plain_transforms(experiment, augmented=True)
+        plain = rate(lambda: (images for images, _ in DataLoader(Subset(folder, chosen), batch_size=32)), count)
+        with tempfile.TemporaryDirectory() as cache:
+            first = rate(partial(from_files, part, experiment, Path(cache)), count)
+            pack = pack_images(part, image_px=packed_px, cache=Path(cache))
+            second = rate(partial(from_pack, pack, experiment, epoch=1), count)
+        print(f"| {title} | {plain:.0f} | {first:.0f} | {first / plain:.1f} | {second:.0f} | {second / plain:.1f} |",
+              flush=True)  # fmt: skip
+
+
+def from_files(table: ImageTable, experiment: Experiment, cache: Path) -> Iterable[torch.Tensor]:
+    """The first epoch's batches."""
+    yield from from_pack(pack_images(table, image_px=experiment.data.image_px, cache=cache), experiment, epoch=0)
+
+
+def from_pack(pack: ImagePack, experiment: Experiment, *, epoch: int) -> Iterable[torch.Tensor]:
+    """The batches of a later one."""
+    preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
+    augmentation = Augmentation(config=experiment.augment, seed=0, epoch=epoch)
+    order = np.random.default_rng(epoch).permutation(len(pack))
+    with arithmetic(experiment.train, torch.device("cpu")):  # as in a training
+        yield from batches(pack, order, preprocessing, batch_size=32, augmentation=augmentation)
+
+
+def rate(source: Callable[[], Iterable[torch.Tensor]], count: int) -> float:
+    """Images a second."""
+    started = time.perf_counter()
+    seen = sum(len(images) for images in source())
+    if seen != count:
+        raise SystemExit(f"{seen} images came, not {count}")
+    return count / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--images", type=int, default=1500)
+    given = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+    torch.set_num_threads(1)
+    main(given.data, given.images)

@@ -1,0 +1,115 @@
+"""How torch computes inside a training, and that it is as before outside."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lentigo.config import TrainConfig
+from lentigo.learn.arithmetic import arithmetic, exact_float32, fabric_precision
+from lentigo.learn.checkpoint import run_checkpoint
+from lentigo.learn.run import TrainingData
+from lentigo.learn.training import train
+from tests.learn.small import ALEXNET, TINY, small_experiment
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def state() -> tuple[Any, ...]:
+    return (
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("32-true", False), ("tf32", True), ("bf16-mixed", True)])
+def test_tf32_only_where_it_is_asked_for(precision: str, tf32: bool) -> None:
+    before = state()
+    with arithmetic(TrainConfig(precision=precision), GPU):
+        assert state()[:2] == (tf32, tf32)
+        with exact_float32():
+            assert state()[:2] == (False, False)
+        assert state()[:2] == (tf32, tf32)
+    assert state() == before
+
+
+def test_deterministic_inside_and_given_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = state()
+
+    def fail() -> None:
+        with arithmetic(TrainConfig(deterministic=True), CPU):
+            assert state()[2:] == (True, False)
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert state() == before
+
+
+def test_fabric_s_names() -> None:
+    names = {name: fabric_precision(TrainConfig(precision=name)) for name in ("32-true", "64-true", "tf32", "16-mixed")}
+    assert names == {"32-true": "32-true", "64-true": "64-true", "tf32": "32-true", "16-mixed": "16-mixed"}
+
+
+@pytest.mark.parametrize("model", [TINY, ALEXNET], ids=lambda model: model["name"])
+def test_deterministic_trainings_have_the_same_bits_and_those_of_an_ordinary_one(
+    tmp_path: Path, noise_data: TrainingData, model: dict[str, Any]
+) -> None:
+    """On a processor nothing else is nondeterministic; that no layer refuses is what the flag shows."""
+    runs = [tmp_path / name for name in ("one", "two", "ordinary")]
+    for run in runs:
+        train(run, small_experiment(model, epochs=1, deterministic=run.name != "ordinary"), noise_data)
+    one, two, ordinary = (run_checkpoint(run).model.state_dict() for run in runs)
+    for name, tensor in one.items():
+        assert torch.equal(tensor, two[name])
+        assert torch.equal(tensor, ordinary[name])
+
+
+def test_memory_is_kept_inside_and_given_back_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls of the C library, in order: keep all, then the limits that it has by itself, then give back."""
+    calls: list[tuple[str, int, int]] = []
+
+    class Library:
+        def __init__(self, _: None) -> None: ...
+
+        def mallopt(self, key: int, value: int) -> None:
+            calls.append(("mallopt", key, value))
+
+        def malloc_trim(self, pad: int) -> None:
+            calls.append(("malloc_trim", pad, 0))
+
+    monkeypatch.setattr("lentigo.learn.arithmetic.ctypes.CDLL", Library)
+    monkeypatch.setattr("lentigo.learn.arithmetic.sys.platform", "linux")
+    with arithmetic(TrainConfig(), CPU):
+        assert calls == [("mallopt", -3, 2**31 - 1), ("mallopt", -1, 2**31 - 1)]
+    assert calls[2:] == [("mallopt", -3, 2**25), ("mallopt", -1, 2**26), ("malloc_trim", 0, 0)]
+    calls.clear()
+    with arithmetic(TrainConfig(), GPU):
+        pass
+    assert calls == []
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32", "linux"])
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    monkeypatch.setattr("lentigo.learn.arithmetic.ctypes.CDLL", lambda _: object())
+    monkeypatch.setattr("lentigo.learn.arithmetic.sys.platform", platform)
+    with arithmetic(TrainConfig(), CPU):
+        assert torch.ones(2).sum() == 2
+
+
+def test_double_precision_trains_and_scores(tmp_path: Path, noise_data: TrainingData) -> None:
+    """64-true: the same training without rounding; its checkpoint is read as any other."""
+    losses: Callable[[Path], float] = lambda run: float((run / "history.csv").read_text().split("\n")[1].split(",")[2])  # noqa: E731
+    for name, precision in (("single", "32-true"), ("double", "64-true")):
+        train(tmp_path / name, small_experiment(TINY, epochs=1, precision=precision), noise_data)
+    assert losses(tmp_path / "double") == pytest.approx(losses(tmp_path / "single"), rel=1e-5)
+    assert losses(tmp_path / "double") != losses(tmp_path / "single")
+    weights = run_checkpoint(tmp_path / "double").model.state_dict()
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
