@@ -49,7 +49,6 @@ TORCH_FREE = (
     "data/columns.py",
     "data/changes.py",
     "evidence/",
-    "learn/processes.py",
     "learn/sharing.py",
     "report/predictions_page.py",
     "deploy/screen.py",

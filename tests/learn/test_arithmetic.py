@@ -1,7 +1,6 @@
 """How torch computes inside a training, and that it is as before outside."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +104,12 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch, platfo
 
 
 def test_double_precision_trains_and_scores(tmp_path: Path, noise_data: TrainingData) -> None:
-    """64-true: the same training without rounding; its checkpoint is read as any other."""
-    losses: Callable[[Path], float] = lambda run: float((run / "history.csv").read_text().split("\n")[1].split(",")[2])  # noqa: E731
+    """64-true: the same training with other rounding; its checkpoint is read as any other."""
+    weights = []
     for name, precision in (("single", "32-true"), ("double", "64-true")):
         train(tmp_path / name, small_experiment(TINY, epochs=1, precision=precision), noise_data)
-    assert losses(tmp_path / "double") == pytest.approx(losses(tmp_path / "single"), rel=1e-5)
-    assert losses(tmp_path / "double") != losses(tmp_path / "single")
-    weights = run_checkpoint(tmp_path / "double").model.state_dict()
-    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+        weights.append(run_checkpoint(tmp_path / name).model.state_dict())
+    single, double = weights
+    assert {tensor.dtype for tensor in double.values()} == {torch.float32}
+    assert max(float((single[name] - double[name]).abs().max()) for name in single) < 1e-4
+    assert not all(torch.equal(single[name], double[name]) for name in single)

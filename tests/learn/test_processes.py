@@ -93,6 +93,7 @@ def test_two_processes_train_as_one(one: Path, two: Path) -> None:
     assert files_of(two) == files_of(one)
 
 
+@pytest.mark.slow
 def test_torchrun_trains_as_own_processes(drawn: Path, two: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     program = [*TORCHRUN, "--standalone", "--nproc-per-node", "2", "-m", "lentigo.cli"]
@@ -217,6 +218,7 @@ def test_a_launcher_and_a_command_agree(
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_fits_a_comparison(
     lentigo: Callable[..., str], drawn: Path, two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

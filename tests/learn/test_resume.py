@@ -14,6 +14,7 @@ import torch
 
 from lentigo.errors import RunError
 from lentigo.learn import checkpoint, state, tasks, training
+from lentigo.learn.fabric import make_fabric
 from lentigo.learn.prediction import predict_logits
 from lentigo.learn.run import run_about
 from lentigo.learn.training import TrainingData, TrainingInterruptedError, train
