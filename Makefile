@@ -39,15 +39,15 @@ bench: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/lesion_masks.py
 	$(if $(DATA),OMP_NUM_THREADS=2 $(BIN)/python benchmarks/plain_loop.py $(DATA) --batches 25 --networks tiny_vgg)
 	$(if $(DATA),OMP_NUM_THREADS=1 $(BIN)/python benchmarks/input_pipeline.py $(DATA))
-	$(if $(DATA),OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_scale.py $(DATA) --counts 2500,5000,10000)
+	$(if $(DATA),OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_scale.py $(DATA))
 	$(BIN)/python benchmarks/start_up.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz_images.py --workers 1
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kill.py --kills 15
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kill.py
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/cam.py --images 128 --vgg11-images 64
 
-# make bench-gpu DATA=../shared/data/kaggle10605, under 8 minutes; without a GPU a dry run on drawn lesions
+# make bench-gpu DATA=../shared/data/kaggle10605; without a GPU, or without DATA, a dry run on drawn lesions
 bench-gpu: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/gpu.py $(if $(DATA),$(DATA),--dry-run)
+	$(BIN)/python benchmarks/gpu.py $(DATA)
 	$(if $(DATA),$(BIN)/python benchmarks/determinism.py $(DATA))
 
 lint: $(VENV)/.installed-dev

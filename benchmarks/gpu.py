@@ -1,7 +1,7 @@
 """How long does the paper's whole experiment take on a GPU, beside the plain loop, and how far is that from the floor?
 
 Run: python benchmarks/gpu.py DATA [--out FOLDER] [--precision bf16-mixed] [--plain-batches 60]
-Without a GPU, to see that it runs: python benchmarks/gpu.py --dry-run (small networks; the plain loop of Tiny VGG)
+Without a GPU, or with --dry-run, small networks on drawn lesions and the plain loop of Tiny VGG, to see that it runs.
 
 DATA: the paper's images. One `lentigo compare` of Tiny VGG, AlexNet and VGG11, every stage timed; files are read,
 decoded and audited before, as they are once for all experiments. The paper's own part is training, scoring the test
@@ -31,10 +31,9 @@ from lentigo.data.split import make_split
 from lentigo.data.synthetic import write_dataset
 from lentigo.data.table import ImageTable, read_table
 from lentigo.files import read_json
-from lentigo.learn.arithmetic import exact_float32
 from lentigo.learn.device import device_name
 from lentigo.learn.training import TrainProgress
-from lentigo.models.contract import trainable_parameters
+from lentigo.models.contract import multiplied_as, trainable_parameters
 from lentigo.models.costs import multiply_adds
 from lentigo.models.registry import create_model, model_entry, resolve_preprocessing
 
@@ -90,10 +89,11 @@ def main(data: Path, out: Path, *, precision: str, plain_batches: int, dry: bool
     )  # fmt: skip
     compare(comparison, display=watch)
     watch.seconds["report"] = time.perf_counter() - watch.report_begun
-    print_stages(watch.seconds, time.perf_counter() - watch.started)
+    print_stages(dict(watch.seconds), time.perf_counter() - watch.started)
     ceilings = measured_ceilings(device, precision, small=dry)
-    print("\n| network | lentigo, s | images/s | plain loop, images/s | ratio | floor, s | times the floor |")
-    print("|---|---|---|---|---|---|---|")
+    print("\n| network | accuracy | AUC | lentigo, s | images/s | plain loop, images/s | ratio | floor, s "
+          "| times the floor |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|")
     for experiment in experiments[:1] if dry else experiments:  # the plain loop has the paper's sizes
         print_network(data, table, out, experiment, ceilings, batches=plain_batches, device=device)
 
@@ -112,8 +112,9 @@ def print_stages(seconds: dict[str, float], total: float) -> None:
     print("|---|---|")
     for stage, value in seconds.items():
         print(f"| {stage} | {value:.1f} |")
-    before, paper = (sum(seconds.get(stage, 0.0) for stage in stages) for stages in (BEFORE, PAPERS))
-    print(f"| between the stages | {total - sum(seconds.values()):.1f} |")
+    before, paper = (sum(seconds[stage] for stage in stages) for stages in (BEFORE, PAPERS))
+    between = total - sum(seconds.values())
+    print(f"| between the stages: statistics and reading | {between:.1f} |")
     print(f"| **all** | **{total:.1f}** |")
     print(
         f"\nThe paper's part: {paper:.1f} s (asked: 60). All after decoding and audit: {total - before:.1f} s.",
@@ -128,7 +129,7 @@ def measured_ceilings(device: torch.device, precision: str, *, small: bool) -> t
     one = torch.randn(side, side, device=device, dtype=kind)
     source = torch.zeros(count, device=device)
     target = torch.empty_like(source)
-    with contextlib.nullcontext() if precision != "32-true" else exact_float32():
+    with contextlib.nullcontext() if precision != "32-true" else multiplied_as(tf32=False):
         product_s = _best(lambda: torch.matmul(one, one), device)
     copy_s = _best(lambda: target.copy_(source), device)
     found = (2 * side**3 / product_s, 2 * source.nbytes / copy_s)
@@ -173,9 +174,10 @@ def print_network(
     operations = 6 * multiply_adds(network, preprocessing) * images  # forward, and two such products backward
     moved = ADAM_BYTES * trainable_parameters(network) * about["steps"]
     floor = operations / ceilings[0] + moved / ceilings[1]
-    seconds = about["seconds"]
+    seconds, scores = about["seconds"], read_json(out / "comparison" / "comparison.json")["models"][name]
     print(
-        f"| {model_entry(name).title} | {seconds:.1f} | {images / seconds:.0f} | {plain:.0f} | "
+        f"| {model_entry(name).title} | {scores['accuracy']:.3f} | {scores['auc']:.3f} ({scores['auc_low']:.3f} to "
+        f"{scores['auc_high']:.3f}) | {seconds:.1f} | {images / seconds:.0f} | {plain:.0f} | "
         f"{images / seconds / plain:.1f} | {floor:.2f} | {seconds / floor:.1f} |", flush=True,
     )  # fmt: skip
 
@@ -190,10 +192,8 @@ if __name__ == "__main__":
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = given.out or Path(folder)
-        if given.data is None and not given.dry_run:
-            parser.error("give the folder of the paper's images, or --dry-run")
-        shown = given.data or write_dataset(Path(folder) / "drawn", count=120, seed=0, size_px=300)
-        main(
-            shown, place, precision=given.precision, plain_batches=5 if given.dry_run else given.plain_batches,
-            dry=given.dry_run,
-        )  # fmt: skip
+        dry = given.dry_run or given.data is None or not torch.cuda.is_available()
+        if dry:
+            print("A dry run on drawn lesions, without a GPU or without DATA: no figure of it counts.\n")
+        shown = write_dataset(Path(folder) / "drawn", count=120, seed=0, size_px=300) if dry else given.data
+        main(shown, place, precision=given.precision, plain_batches=5 if dry else given.plain_batches, dry=dry)

@@ -16,6 +16,9 @@ cores: Tiny VGG 3.0, AlexNet 1.3, VGG11 1.15.
 
 import argparse
 import os
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -140,28 +143,53 @@ def lentigo_loop(data: TrainingData, experiment: Experiment, on_step: list[tuple
         train(Path(folder) / "run", experiment, data, on_progress=told)
 
 
-def main(path: Path, networks: list[str], batches: int, steps_64: int, cache: Path | None) -> None:
+def main(given: argparse.Namespace) -> None:
     """Print a row for each network."""
-    table = read_table(path)
-    print(f"| network | difference of the loss, {STEPS} steps | first step | in float64, {steps_64} steps "
+    table = read_table(given.data)
+    print(f"| network | difference of the loss, {STEPS} steps | first step | in float64, {given.steps_64} steps "
           "| plain, images/s | lentigo, images/s | ratio | asked |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|")
-    for name in networks:
-        experiment = read_experiment(CONFIGS / f"{name}.toml").changed(train={"epochs": 1, "device": "cpu"})
-        protocol = "paper" if len(table) == 10_605 else "stratified"
-        split = make_split(table, experiment.changed(split={"protocol": protocol}).split)
-        pack = pack_images(table, image_px=experiment.data.image_px, cache=cache)
+    for name in given.networks.split(","):
+        rates = {
+            kind: [in_own_process(given, name, kind) for _ in range(given.rounds)] for kind in ("plain", "lentigo")
+        }
+        plain, ours = (statistics.median(found) for found in rates.values())
+        experiment, split, pack = prepared(table, name, given.cache)
         off, off_64 = (
-            equality(path, table, pack, split, name, experiment, steps=steps, precision=precision)
-            for precision, steps in (("32-true", STEPS), ("64-true", steps_64))
+            equality(given.data, table, pack, split, name, experiment, steps=steps, precision=precision)
+            for precision, steps in (("32-true", STEPS), ("64-true", given.steps_64))
         )
-        small, order = of_batches(table, split, batches, experiment)
-        stamps = [time.perf_counter() for _ in plain_loop(path, table, order, name, experiment, augmented=True)]
-        steps: list[tuple[float, float]] = []
-        lentigo_loop(TrainingData(table=table, pack=pack, split=small), experiment, steps)
-        plain, ours = (rate(times, experiment) for times in (stamps, [at for at, _ in steps]))
         print(f"| {model_entry(name).title} | {off.max():.0e} | {off[0]:.0e} | {off_64.max():.0e} | {plain:.1f} | "
               f"{ours:.1f} | {ours / plain:.2f} | {ASKED[name]} |", flush=True)  # fmt: skip
+
+
+def prepared(table: ImageTable, name: str, cache: Path | None) -> tuple[Experiment, Split, ImagePack]:
+    """The paper's experiment of one network for one epoch on the processor, its split and its pack."""
+    experiment = read_experiment(CONFIGS / f"{name}.toml").changed(train={"epochs": 1, "device": "cpu"})
+    protocol = "paper" if len(table) == 10_605 else "stratified"
+    split = make_split(table, experiment.changed(split={"protocol": protocol}).split)
+    return experiment, split, pack_images(table, image_px=experiment.data.image_px, cache=cache)
+
+
+def in_own_process(given: argparse.Namespace, name: str, kind: str) -> float:
+    """Images a second of one of the two, whose memory settings and warm caches are its own."""
+    command = [sys.executable, __file__, str(given.data), "--networks", name, "--batches", str(given.batches)]
+    cache = [] if given.cache is None else ["--cache", str(given.cache)]
+    done = subprocess.run([*command, *cache, "--one", kind], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def one(given: argparse.Namespace) -> float:
+    """Images a second of the plain loop or of lentigo."""
+    name, table = given.networks, read_table(given.data)
+    experiment, split, pack = prepared(table, name, given.cache)
+    small, order = of_batches(table, split, given.batches, experiment)
+    if given.one == "plain":
+        loop = plain_loop(given.data, table, order, name, experiment, augmented=True)
+        return rate([time.perf_counter() for _ in loop], experiment)
+    steps: list[tuple[float, float]] = []
+    lentigo_loop(TrainingData(table=table, pack=pack, split=small), experiment, steps)
+    return rate([at for at, _ in steps], experiment)
 
 
 def equality(
@@ -199,6 +227,11 @@ if __name__ == "__main__":
     parser.add_argument("--networks", default="tiny_vgg,alexnet,vgg11")
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--steps-64", type=int, default=STEPS, help="steps compared in float64, which takes long")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cache", type=Path)
-    given = parser.parse_args()
-    main(given.data, given.networks.split(","), given.batches, given.steps_64, given.cache)
+    parser.add_argument("--one", choices=["plain", "lentigo"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(one(arguments))
+    else:
+        main(arguments)

@@ -377,7 +377,10 @@ def test_a_score_of_zero_is_shown_as_zero_and_an_undefined_one_as_undefined(fini
         ((small("vgg11"), small("vgg11")), "vgg11 would be trained twice into one folder"),
         ((small("vgg11"), small("tiny_vgg").changed(data={"image_px": 80})), r"differ in \[data\] or \[split\]"),
         ((Experiment().changed(model={"name": "lenet"}),), "model.name is 'lenet'; registered are"),
-        ((small("tiny_vgg", devices=2),), "train.devices is 2, and a comparison runs in one process"),
+        (
+            (small("tiny_vgg", devices=2),),
+            "train.devices is 2 and train.strategy 'auto', and a comparison runs in one process",
+        ),
         (
             (small("tiny_vgg").changed(model={"weights": "imagenet"}),),
             "tiny_vgg has no published weights; leave it out",

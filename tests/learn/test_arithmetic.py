@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from lentigo.config import TrainConfig
-from lentigo.learn.arithmetic import arithmetic, exact_float32, fabric_precision
+from lentigo.learn.arithmetic import arithmetic, fabric_precision
 from lentigo.learn.checkpoint import run_checkpoint
 from lentigo.learn.run import TrainingData
 from lentigo.learn.training import train
+from lentigo.models.contract import multiplied_as
 from tests.learn.small import ALEXNET, TINY, small_experiment
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -31,7 +32,7 @@ def test_tf32_only_where_it_is_asked_for(precision: str, tf32: bool) -> None:
     before = state()
     with arithmetic(TrainConfig(precision=precision), GPU):
         assert state()[:2] == (tf32, tf32)
-        with exact_float32():
+        with multiplied_as(tf32=False):
             assert state()[:2] == (False, False)
         assert state()[:2] == (tf32, tf32)
     assert state() == before

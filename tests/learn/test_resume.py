@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from lentigo.data.split import Split
 from lentigo.errors import RunError
 from lentigo.learn import checkpoint, state, tasks, training
 from lentigo.learn.fabric import make_fabric
@@ -221,6 +222,42 @@ def test_damaged_state_is_refused(tmp_path: Path, noise_data: TrainingData, dama
     }
     with pytest.raises(RunError, match=messages[damage]):
         train(run, experiment, noise_data, resume=True)
+
+
+def test_double_precision_goes_on_to_the_same_weights(tmp_path: Path, noise_data: TrainingData) -> None:
+    """Saved weights must come into a network that is double already."""
+    experiment = small_experiment(TINY, epochs=2, precision="64-true", save_every_s=1e-9)
+    train(tmp_path / "whole", experiment, noise_data)
+    resumed(tmp_path / "died", experiment, noise_data, 3, 7)
+    assert_same_weights(tmp_path / "whole", tmp_path / "died")
+    assert history(tmp_path / "whole") == history(tmp_path / "died")
+
+
+def test_state_of_another_split_is_refused(tmp_path: Path, noise_data: TrainingData) -> None:
+    """The same images and recipe, but a training image of this run may be a test image of the other."""
+    experiment, part = small_experiment(save_every_s=1e-9), dict(noise_data.split.part)
+    first, second = (next(name for name in part if part[name] == kind) for kind in ("train", "test"))
+    part[first], part[second] = part[second], part[first]
+    other = TrainingData(table=noise_data.table, pack=noise_data.pack, split=Split(part))
+    for run, data in ((tmp_path / "one", noise_data), (tmp_path / "other", other)):
+        with pytest.raises(Killed):
+            train(run, experiment, data, on_progress=Stopper(3, kill))
+    (tmp_path / "other" / "resume.safetensors").replace(tmp_path / "one" / "resume.safetensors")
+    with pytest.raises(RunError, match="belongs to another experiment, data set or split; resume with the ones"):
+        train(tmp_path / "one", experiment, noise_data, resume=True)
+
+
+def test_a_checkpoint_of_another_split_is_refused(tmp_path: Path, noise_data: TrainingData) -> None:
+    experiment, part = small_experiment(epochs=1), dict(noise_data.split.part)
+    first, second = (next(name for name in part if part[name] == kind) for kind in ("train", "test"))
+    part[first], part[second] = part[second], part[first]
+    other = TrainingData(table=noise_data.table, pack=noise_data.pack, split=Split(part))
+    train(tmp_path / "one", experiment, noise_data)
+    checkpoint.run_checkpoint(tmp_path / "one")
+    path = train(tmp_path / "other", experiment, other)
+    path.replace(tmp_path / "one" / path.name)
+    with pytest.raises(RunError, match=r"learned from other images, labels or another split than .*run\.json says"):
+        checkpoint.run_checkpoint(tmp_path / "one")
 
 
 def test_state_of_another_experiment_is_refused(tmp_path: Path, noise_data: TrainingData) -> None:

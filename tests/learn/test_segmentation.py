@@ -133,6 +133,15 @@ def test_a_training_that_was_killed_comes_to_the_same_weights(tmp_path: Path, dr
     assert history(tmp_path / "whole") == history(tmp_path / "killed")
 
 
+def test_double_precision_is_validated(tmp_path: Path, drawn: TrainingData) -> None:
+    scores = []
+    for precision in ("32-true", "64-true"):
+        experiment = small(epochs=1).changed(train={"precision": precision})
+        train(tmp_path / precision, experiment, drawn)
+        scores.append(float(read_csv(tmp_path / precision / "history.csv")[0]["validation_loss"]))
+    assert scores[1] == pytest.approx(scores[0], rel=1e-4)
+
+
 def test_pieces_of_a_batch_have_a_batch_s_loss(tmp_path: Path, drawn: TrainingData) -> None:
     """Batch normalisation sees pieces, so only what does not pass through it is the same: their number."""
     experiment = segmenter_experiment(epochs=1, micro_batch_size=3, schedule="constant")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lentigo.learn import shards
 from lentigo.learn.processes import LostProcessError
-from lentigo.learn.shards import all_have, gather, largest, missing_none, rounds, shard
+from lentigo.learn.shards import all_have, gather, largest, missing_none, rounds, same_in_all, shard
 
 TOTALS = (0, 1, 2, 3, 4, 7, 64)
 DTYPES = ("bool", "uint8", "float32", "float64", "int64")
@@ -46,6 +46,8 @@ def work_together() -> None:
         assert largest(float(mine)) == shards.count() - 1
         assert not all_have(mine == 1)
         assert all_have(True)
+        assert same_in_all("the same split")
+        assert not same_in_all(f"the split of process {mine}")
         if mine == 1:
             os._exit(9)
         with pytest.raises(LostProcessError, match="one of the 3 processes has ended, so the others stop; begin again"):
@@ -82,6 +84,7 @@ def test_one_process_has_all() -> None:
     assert (shards.rank(), shards.count(), largest(2.5)) == (0, 1, 2.5)
     assert all_have(True)
     assert not all_have(False)
+    assert same_in_all("anything")
     with shards.together(), shards.first_here_first():
         assert shards.count() == 1
 

@@ -23,6 +23,7 @@ from lentigo.evidence.comparison import delong_test
 from lentigo.evidence.intervals import auc_interval
 from lentigo.files import read_csv, read_json
 from lentigo.learn import tuning, tuning_study
+from lentigo.learn.checkpoint import UnwrittenError
 from lentigo.learn.training import TrainProgress, train
 from lentigo.learn.tuning import Search, SearchStoppedError, search_space, tune, tuning_data
 from lentigo.learn.tuning_result import TuningResult, trial_folder
@@ -334,6 +335,23 @@ def test_a_trial_without_enough_memory_fails_and_the_search_goes_on(
     assert result.trials[1].reason == "the memory was not enough"
 
 
+def test_a_full_disk_ends_the_search_and_blames_no_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise_folder: Path, noise_cache: Path
+) -> None:
+    def full(run: Path, *arguments: Any, **options: Any) -> Path:
+        if run.name == "0001":
+            raise UnwrittenError(f"{run}/checkpoint.safetensors cannot be written (No space left on device)")
+        return train(run, *arguments, **options)
+
+    search = search_of(tmp_path / "out", noise_folder, noise_cache, trials=3)
+    monkeypatch.setattr(tuning, "train", full)
+    with pytest.raises(UnwrittenError, match="No space left"):
+        tune(search)
+    monkeypatch.setattr(tuning, "train", train)
+    result = tune(replace(search, resume=True))
+    assert [trial.state for trial in result.trials if trial.counts] == ["complete"] * 3
+
+
 def test_when_trial_after_trial_fails_the_search_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise_folder: Path, noise_cache: Path
 ) -> None:
@@ -517,6 +535,6 @@ def test_a_folder_may_be_called_anything(
 
 def test_several_processes_for_a_trial_are_refused(tmp_path: Path, noise_folder: Path, noise_cache: Path) -> None:
     search = search_of(tmp_path / "out", noise_folder, noise_cache)
-    with pytest.raises(ConfigError, match=r"train.devices is 2, but a search trains each trial in one process"):
+    with pytest.raises(ConfigError, match=r"train.devices is 2 and train.strategy 'auto', but a search trains"):
         tune(replace(search, experiment=BASE.changed(train={"devices": 2})))
     assert not (tmp_path / "out").exists()

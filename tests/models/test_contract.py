@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lentigo.models.contract import evaluating, seeded_torch
+from lentigo.models.contract import evaluating, multiplied_as, seeded_torch
 
 
 def fail() -> None:
@@ -23,6 +23,15 @@ def test_evaluating_gives_each_module_its_own_mode_back() -> None:
     with pytest.raises(RuntimeError, match="halfway"), evaluating(model):
         fail()
     assert [module.training for module in model.modules()] == modes
+
+
+def test_evaluating_multiplies_float32_as_float32() -> None:
+    with multiplied_as(tf32=True):
+        with evaluating(torch.nn.Linear(2, 2)):
+            assert not torch.backends.cuda.matmul.allow_tf32
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
 
 
 def test_seeded_torch_is_a_function_of_its_key() -> None:

@@ -180,10 +180,11 @@ def _check_models(experiments: Sequence[Experiment]) -> None:
         if experiment.model.weights == "imagenet" and not entry.published_weights:
             raise ConfigError(f'{experiment.model.name} has no published weights; leave it out, or use weights "none"')
         choose_device(experiment.train.device)
-        if experiment.train.devices > 1:
+        if experiment.train.together:
             raise ConfigError(
-                f"train.devices is {experiment.train.devices}, and a comparison runs in one process; train each "
-                "network with `lentigo train --devices` into the comparison's runs/NAME"
+                f"train.devices is {experiment.train.devices} and train.strategy {experiment.train.strategy!r}, and a "
+                "comparison runs in one process; train each network with `lentigo train --devices` into the "
+                "comparison's runs/NAME"
             )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

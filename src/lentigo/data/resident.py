@@ -61,7 +61,8 @@ def kept_images(pack: ImagePack, rows: np.ndarray, device: torch.device) -> UInt
 
 def forget(device: torch.device) -> None:
     """Give the memory back."""
-    _kept.pop(_numbered(device), None)
+    if _kept.pop(_numbered(device), None) is not None and device.type == "cuda":
+        torch.cuda.empty_cache()  # else torch keeps it for itself
 
 
 def _numbered(device: torch.device) -> torch.device:

@@ -20,13 +20,17 @@ from lentigo.config import Experiment, experiment_from
 from lentigo.errors import ConfigError, RunError
 from lentigo.files import whole_file
 from lentigo.imaging import Preprocessing
-from lentigo.learn.run import check_run, run_about, run_experiment
+from lentigo.learn.run import check_run, run_about, run_experiment, run_learned_from
 from lentigo.models.contract import LesionClassifier
 from lentigo.models.lesion_unet import LesionUNet
 from lentigo.models.registry import Network, create_model
 
 VERSION = 1
 Tensors = dict[str, Shaped[Tensor, "..."]]
+
+
+class UnwrittenError(RunError):
+    """A file of a run cannot be written, which says nothing against the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,8 @@ class TrainedNetwork:
     model: Network
     experiment: Experiment
     preprocessing: Preprocessing
-    pack_key: str  # the training data's fingerprint
+    pack_key: str  # the training images' fingerprint
+    learned_from: str = ""  # that of images, labels and split, see `run.learned_from`; empty: of an early lentigo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +98,14 @@ def _check_own(run: Path, found: TrainedNetwork) -> None:
     path, told = run / "checkpoint.safetensors", run / "run.json"
     if found.experiment.recipe() != run_experiment(run).recipe():
         raise RunError(f"{path} is of another experiment than {run / 'experiment.toml'}; restore it or train again")
-    if told.is_file() and found.pack_key != run_about(run)["data"]["pack_key"]:
-        raise RunError(f"{path} was trained on other images than {told} says; restore it or train again")
+    if not told.is_file():
+        return
+    own = run_learned_from(run)
+    others = found.learned_from != own if found.learned_from and own else False
+    if others or found.pack_key != run_about(run)["data"]["pack_key"]:
+        raise RunError(
+            f"{path} learned from other images, labels or another split than {told} says; restore it or train again"
+        )
 
 
 def save_checkpoint(path: Path, checkpoint: TrainedNetwork) -> None:
@@ -106,6 +117,7 @@ def save_checkpoint(path: Path, checkpoint: TrainedNetwork) -> None:
         "experiment": checkpoint.experiment.model_dump(exclude_none=True),
         "preprocessing": checkpoint.preprocessing.to_dict(),
         "pack_key": checkpoint.pack_key,
+        "learned_from": checkpoint.learned_from,
     }
     save_tensors(path, checkpoint.model.state_dict(), about)
 
@@ -139,13 +151,16 @@ def _load(path: Path) -> TrainedNetwork:
     single = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
     load_weights(model, single, path, assign=True)
     model.eval()
-    return TrainedNetwork(model=model, experiment=experiment, preprocessing=preprocessing, pack_key=pack_key)
+    return TrainedNetwork(
+        model=model, experiment=experiment, preprocessing=preprocessing, pack_key=pack_key,
+        learned_from=str(about.get("learned_from", "")),
+    )  # fmt: skip
 
 
 def save_tensors(path: Path, tensors: Tensors, about: dict[str, Any]) -> None:
     """Write tensors and a JSON text to one safetensors file, whole or not at all.
 
-    Raises: RunError: the disk refuses, for instance because it is full; an older file is then untouched.
+    Raises: UnwrittenError: the disk refuses, for instance because it is full; an older file is then untouched.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     about = {"version": VERSION, **about}
@@ -154,7 +169,7 @@ def save_tensors(path: Path, tensors: Tensors, about: dict[str, Any]) -> None:
         with whole_file(path) as temporary:
             save_file(tensors, temporary, metadata={"lentigo": text})
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be written ({error}); free space on the disk and resume") from error
+        raise UnwrittenError(f"{path} cannot be written ({error}); free space on the disk and resume") from error
 
 
 def load_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:

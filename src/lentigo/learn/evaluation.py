@@ -16,7 +16,6 @@ from lentigo.evidence.decisions import Decisions, decide, undecided
 from lentigo.evidence.metrics import scores
 from lentigo.evidence.subgroups import group_score, scores_by_group
 from lentigo.files import read_csv, read_json, sha256_of, write_json
-from lentigo.learn.arithmetic import exact_float32
 from lentigo.learn.checkpoint import Checkpoint, run_checkpoint
 from lentigo.learn.prediction import predict_logits
 from lentigo.learn.shards import gather, rank, shard, told_of_all
@@ -114,10 +113,9 @@ def _predictions(
     on_progress: Callable[[int], None] | None,
 ) -> Predictions:
     model = checkpoint.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with exact_float32():
-        here = predict_logits(
-            model, pack, shard(indices), checkpoint.preprocessing, device=device, on_progress=told_of_all(on_progress)
-        )
+    here = predict_logits(
+        model, pack, shard(indices), checkpoint.preprocessing, device=device, on_progress=told_of_all(on_progress)
+    )
     logits = gather(here, len(indices))
     return Predictions(tuple(table.ids[index] for index in indices), table.labels[indices], logits)
 

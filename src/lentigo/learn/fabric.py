@@ -29,7 +29,8 @@ def make_fabric(device: torch.device, experiment: Experiment) -> Fabric:
     if not launched() and experiment.train.together:
         raise ConfigError(
             f"train.devices is {experiment.train.devices} and train.strategy {experiment.train.strategy!r}, but this "
-            "is one process: several are started by `lentigo train` or by torchrun; set train.devices to 1"
+            "is one process: several are started by `lentigo train` or by torchrun; set train.devices to 1 and "
+            "train.strategy to auto"
         )
     check_processes(here.processes, experiment.train.batch_size)
     usable = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type, here.local_processes)

@@ -29,6 +29,7 @@ class RecordedStep:
         self.step, self.count = step, count
         self.calls = 0
         self.recording: _Recording | None = None
+        self.refused = ""  # why no step can be recorded
 
     def __call__(self, images: Float[Tensor, "image ..."], targets: Float[Tensor, "image ..."]) -> Float[Tensor, ""]:
         """The loss, a new tensor on the device; nothing waits for it."""
@@ -37,9 +38,12 @@ class RecordedStep:
         self.calls += 1
         if self.calls <= _BEFORE:
             return self._aside(images, targets)
-        if self.recording is None:
-            self.recording = _record(self.step, images, targets)
-        return self.recording.play(images, targets)
+        if self.recording is None and not self.refused:
+            try:
+                self.recording = _record(self.step, images, targets)
+            except RuntimeError as error:  # a layer that waits for the device; nothing of the step was done
+                self.refused = str(error)
+        return self.step(images, targets) if self.recording is None else self.recording.play(images, targets)
 
     def _aside(self, images: Tensor, targets: Tensor) -> Tensor:
         """In another stream, as a later recording needs it."""

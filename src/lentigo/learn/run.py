@@ -215,13 +215,33 @@ def _about_data(data: TrainingData) -> dict[str, Any]:
     }
 
 
+def learned_from(pack_key: str, labels: str, split: str) -> str:
+    """One fingerprint of what a training is given: of its images, labels and split."""
+    return hashlib.sha256(f"{pack_key} {labels} {split}".encode()).hexdigest()
+
+
+def data_learned_from(data: TrainingData) -> str:
+    """`learned_from` of these data."""
+    return learned_from(data.pack.key, labels_sha256(data.table), data.split.sha256)
+
+
+def run_learned_from(run: Path) -> str:
+    """`learned_from` of a run's data; empty where an early lentigo did not note enough.
+
+    Raises: RunError: as `run_about`.
+    """
+    data = run_about(run)["data"]
+    keys = ("pack_key", "labels_sha256", "split_sha256")
+    return learned_from(*(str(data[key]) for key in keys)) if set(keys) <= set(data) else ""
+
+
 def labels_sha256(table: ImageTable) -> str:
     """A fingerprint of which image has which label."""
     return hashlib.sha256("\n".join(f"{row.id},{row.label}" for row in table.rows).encode()).hexdigest()
 
 
 def _check_same(run: Path, experiment: Experiment, data: TrainingData) -> None:
-    if changed := _differences(run_experiment(run).recipe().model_dump(), experiment.recipe().model_dump()):
+    if changed := differences(run_experiment(run).recipe().model_dump(), experiment.recipe().model_dump()):
         raise RunError(f"{run} holds another experiment ({'; '.join(changed)}); resume with its own, or train anew")
     found = run_about(run)["data"]
     if found["pack_key"] != data.pack.key:
@@ -237,13 +257,13 @@ def _check_same(run: Path, experiment: Experiment, data: TrainingData) -> None:
         raise RunError(f"{run} was trained on another split than the one given; resume with {run / 'split.csv'}")
 
 
-def _differences(there: dict[str, Any], here: dict[str, Any], table: str = "") -> list[str]:
+def differences(there: dict[str, Any], here: dict[str, Any], table: str = "") -> list[str]:
     """The keys in which two experiments differ, each with both values."""
     found = []
     for key in sorted({*there, *here}):
         one, other = there.get(key), here.get(key)
         if isinstance(one, dict) and isinstance(other, dict):
-            found += _differences(one, other, f"{table}{key}.")
+            found += differences(one, other, f"{table}{key}.")
         elif one != other:
             found.append(f"{table}{key} is {one!r} there and {other!r} here")
     return found

@@ -4,6 +4,7 @@ Without a group of processes each function does what one process needs: a share 
 """
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
@@ -75,6 +76,13 @@ def largest(here: float) -> float:
     return float(_largest(np.array([here], dtype=np.float64))[0])
 
 
+def same_in_all(text: str) -> bool:
+    """Whether all processes gave the same text."""
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+    most, least = _largest(np.array([number, -number], dtype=np.int64)).tolist()
+    return bool(most == -least)
+
+
 def same_buffers(model: nn.Module) -> None:
     """Give the model of every process the first one's buffers, such as means over the batches that it saw itself."""
     if count() > 1:
@@ -139,10 +147,12 @@ def missing_none(what: str = "give the same command again") -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, distributed.DistError) and not any(word in str(error) for word in _LOST):
+        lost = isinstance(error, distributed.DistError) or any(word in str(error) for word in _LOST)
+        if not (launched() and lost):
             raise
-        processes = place().processes if launched() else count()
-        raise LostProcessError(f"one of the {processes} processes has ended, so the others stop; {what}") from error
+        raise LostProcessError(
+            f"one of the {place().processes} processes has ended, so the others stop; {what}"
+        ) from error
 
 
 @contextlib.contextmanager

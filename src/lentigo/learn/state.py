@@ -72,11 +72,13 @@ def save_training(
     *,
     experiment: Experiment,
     pack_key: str,
+    learned_from: str,
     scaler: dict[str, Any],
 ) -> None:
     """Write all that the training needs to go on, whole or not at all.
 
     Args:
+        learned_from: of images, labels and split, see `run.learned_from`.
         scaler: the state of the loss scaling of 16-bit floats; empty where there is none.
     Raises: RunError: the disk refuses; the state saved before is then untouched.
     """
@@ -84,7 +86,7 @@ def save_training(
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
     place = {**vars(state), "history": [vars(row) for row in state.history]}
-    about = {"state": place, "experiment": experiment.to_toml(), "pack_key": pack_key}
+    about = {"state": place, "experiment": experiment.to_toml(), "pack_key": pack_key, "learned_from": learned_from}
     save_tensors(path, tensors, about | ({"scaler": scaler} if scaler else {}))
 
 
@@ -94,7 +96,7 @@ def worth_saving(model: nn.Module, *, since_s: float) -> bool:
     return since_s > 20 * _TENSORS * parameters / _BYTES_A_SECOND
 
 
-def load_training(path: Path, *, experiment: Experiment, pack_key: str) -> SavedTraining:
+def load_training(path: Path, *, experiment: Experiment, pack_key: str, learned_from: str = "") -> SavedTraining:
     """Read what `save_training` wrote.
 
     Raises: RunError: the file is damaged, or of another experiment or data set.
@@ -102,9 +104,10 @@ def load_training(path: Path, *, experiment: Experiment, pack_key: str) -> Saved
     tensors, about = load_tensors(path)
     try:
         place, of = about["state"], experiment_from(tomllib.loads(about["experiment"]), str(path))
-        if of.recipe() != experiment.recipe() or about["pack_key"] != pack_key:
+        others = learned_from and about.get("learned_from", learned_from) != learned_from
+        if others or of.recipe() != experiment.recipe() or about["pack_key"] != pack_key:
             raise RunError(
-                f"{path} belongs to another experiment or data set; resume with the ones it was started with"
+                f"{path} belongs to another experiment, data set or split; resume with the ones it was started with"
             )
         history = [epoch_row(row) for row in place["history"]]
         state = TrainingState(**{**place, "history": history})

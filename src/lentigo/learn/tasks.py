@@ -153,7 +153,7 @@ class Segmentation:
             for images, lesions in masked_batches(
                 self.data.pack, self.masks, shard(self.validation), self.preprocessing, batch_size=_BATCH, device=device
             ):
-                logits = model(images).float()
+                logits = model(images.to(next(model.parameters()).dtype)).float()
                 losses.append(mask_losses(logits, lesions).cpu().numpy())
                 jaccards.append(jaccard((logits > 0).cpu().numpy(), (lesions > 0).cpu().numpy()))
                 on_progress(len(images))

@@ -9,7 +9,6 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +26,17 @@ from lentigo.learn.checkpoint import TrainedNetwork, save_checkpoint, without_do
 from lentigo.learn.device import choose_device, device_name
 from lentigo.learn.fabric import make_fabric
 from lentigo.learn.processes import launched
+from lentigo.learn.progress import TrainProgress, progress_of
 from lentigo.learn.recorded import RecordedStep
-from lentigo.learn.run import AnyEpochRow, TrainingData, claim_run, read_run, write_about, write_history
-from lentigo.learn.shards import largest, missing_none, same_buffers
+from lentigo.learn.run import (
+    TrainingData,
+    claim_run,
+    data_learned_from,
+    read_run,
+    write_about,
+    write_history,
+)
+from lentigo.learn.shards import largest, missing_none, same_buffers, same_in_all
 from lentigo.learn.signals import stop_signals
 from lentigo.learn.state import TrainingState, load_training, save_training, worth_saving
 from lentigo.learn.tasks import check_targets, task_of
@@ -43,20 +50,6 @@ _LOOK_EVERY_S = 0.2  # on a GPU, which works through some hundred steps meanwhil
 
 class TrainingInterruptedError(StoppedError):
     """Somebody stopped the training; its state is saved."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainProgress:
-    """What a progress bar may show; sent after every epoch and every step, on a GPU a few times a second."""
-
-    epoch: int  # 1 = first
-    epochs: int
-    step: int  # finished steps of the epoch
-    steps: int  # of the epoch
-    loss: float  # mean over the epoch so far
-    images_per_s: float
-    remaining_s: float
-    history: tuple[AnyEpochRow, ...]
 
 
 def train(
@@ -94,7 +87,10 @@ def train(
     if not checkpoint.is_file():
         with arithmetic(experiment.train, fabric.device), missing_none(go_on):
             training = _Training(run, experiment, data, fabric, on_progress)
-            training.to_the_end()
+            try:
+                training.to_the_end()
+            finally:
+                training.recorded = None  # it holds the training, and with it the GPU's memory, in a circle
     if not fabric.is_global_zero:
         return checkpoint
     if not checkpoint.is_file():
@@ -103,7 +99,11 @@ def train(
         save_checkpoint(
             checkpoint,
             TrainedNetwork(
-                model=training.model, experiment=experiment, preprocessing=preprocessing, pack_key=data.pack.key
+                model=training.model,
+                experiment=experiment,
+                preprocessing=preprocessing,
+                pack_key=data.pack.key,
+                learned_from=training.learned_from,
             ),
         )
     (run / "resume.safetensors").unlink(missing_ok=True)
@@ -124,6 +124,7 @@ class _Training:
         self.run, self.experiment, self.data = run, experiment, data
         self.on_progress = on_progress if fabric.is_global_zero else None
         self.config = experiment.train
+        self.learned_from = data_learned_from(data)
         self.preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
         self.task = task_of(experiment, data, self.preprocessing)
         self.indices = self.task.indices
@@ -146,10 +147,14 @@ class _Training:
         """The network and its optimizer, new or from the saved state."""
         path, saved = self.run / "resume.safetensors", None
         if path.is_file():
-            saved = load_training(path, experiment=self.experiment, pack_key=self.data.pack.key)
+            saved = load_training(
+                path, experiment=self.experiment, pack_key=self.data.pack.key, learned_from=self.learned_from
+            )
         source = self.experiment if saved is None else without_download(self.experiment)
         self.state = TrainingState() if saved is None else saved.state
         self.model = create_model(source.model, self.preprocessing, seed=self.experiment.seed)
+        if self.config.precision == "64-true":
+            self.model.double()  # before saved weights come in, which Fabric's conversion would find rounded
         if saved is not None:
             saved.restore_weights(self.model)
         self.model.to(memory_format=torch.channels_last)
@@ -165,8 +170,13 @@ class _Training:
         if saved is not None:
             saved.restore_optimizer(adam, self.model)
             self.fabric.strategy.precision.load_state_dict(saved.scaler)
-            if self.fabric.is_global_zero:  # a kill may have come between the state and the history
-                write_history(self.run, self.state.history, self.task.row)
+        if not same_in_all(f"{self.learned_from} {self.state.epoch} {self.state.step} {self.state.loss_sum}"):
+            raise RunError(
+                f"the processes do not see the same images, labels, split and saved state of {self.run}; all machines "
+                "need the same files, in a shared folder"
+            )
+        if saved is not None and self.fabric.is_global_zero:  # a kill may have come between the state and the history
+            write_history(self.run, self.state.history, self.task.row)
 
     def to_the_end(self) -> None:
         """Train all epochs, or until the time limit."""
@@ -222,6 +232,8 @@ class _Training:
             if stop:
                 self._stop()
             if time.monotonic() - self.saved > self.config.save_every_s:
+                self._read_losses()
+                state.train_s += self._lap()
                 self._save()
             if late:
                 break
@@ -371,28 +383,16 @@ class _Training:
     def _save(self) -> None:
         self._read_losses()
         if not self.fabric.is_global_zero:
+            self.saved = time.monotonic()
             return
         save_training(
             self.run / "resume.safetensors", self.state, self.model, self.optimizer, experiment=self.experiment,
-            pack_key=self.data.pack.key, scaler=self.fabric.strategy.precision.state_dict(),
+            pack_key=self.data.pack.key, learned_from=self.learned_from,
+            scaler=self.fabric.strategy.precision.state_dict(),
         )  # fmt: skip
         self._lap()
         self.saved = time.monotonic()
 
     def _report(self) -> None:
-        if self.on_progress is None:
-            return
-        state = self.state
-        images = min(state.step * self.config.batch_size, len(self.indices))
-        rate = images / state.train_s if state.train_s else (state.history[-1].images_per_s if state.history else 0.0)
-        left = (self.config.epochs - state.epoch) * len(self.indices) - images
-        remaining_s = left / rate if rate else math.inf
-        if self.config.limit_s is not None:
-            remaining_s = min(remaining_s, max(self.config.limit_s - state.total_s, 0.0))
-        self.on_progress(
-            TrainProgress(
-                epoch=min(state.epoch + 1, self.config.epochs), epochs=self.config.epochs, step=state.step,
-                steps=self.steps, loss=state.loss_sum / images if images else math.nan, images_per_s=rate,
-                remaining_s=remaining_s, history=tuple(state.history),
-            )
-        )  # fmt: skip
+        if self.on_progress is not None:
+            self.on_progress(progress_of(self.state, self.config, images=len(self.indices), steps=self.steps))

@@ -33,6 +33,7 @@ from lentigo.errors import ConfigError, RunError, StoppedError
 from lentigo.evidence.intervals import auc_interval
 from lentigo.files import read_csv
 from lentigo.learn import tuning_study, tuning_trials
+from lentigo.learn.checkpoint import UnwrittenError
 from lentigo.learn.device import choose_device
 from lentigo.learn.evaluation import score_validation
 from lentigo.learn.run import TrainingData
@@ -218,6 +219,8 @@ class _Worker:
         run = trial_folder(self.folder, trial.number)
         try:
             return self._trained(trial, run)
+        except UnwrittenError:  # a full disk is no fault of the configuration
+            raise
         except (ConfigError, RunError, MemoryError, torch.OutOfMemoryError) as error:
             trial.set_user_attr("reason", _reason(error, run))
         except (StoppedError, KeyboardInterrupt):
@@ -303,10 +306,11 @@ class _Watch:
 
 
 def _check(experiment: Experiment) -> None:
-    if experiment.train.devices > 1:
+    if experiment.train.together:
         raise ConfigError(
-            f"train.devices is {experiment.train.devices}, but a search trains each trial in one process; leave it "
-            "out, and start the same command with --resume beside the first to have several trials at once"
+            f"train.devices is {experiment.train.devices} and train.strategy {experiment.train.strategy!r}, but a "
+            "search trains each trial in one process; leave both out, and start the same command with --resume beside "
+            "the first to have several trials at once"
         )
     choose_device(experiment.train.device)
 

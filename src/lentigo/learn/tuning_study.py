@@ -4,7 +4,6 @@ In: a URL of a database, by default SQLite in the search's folder. Out: an Optun
 """
 
 import contextlib
-import hashlib
 import json
 import secrets
 import time
@@ -22,11 +21,9 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from lentigo.config import Experiment
-from lentigo.data.split import Split
-from lentigo.data.table import ImageTable
 from lentigo.errors import ConfigError, RunError
 from lentigo.files import read_json
-from lentigo.learn.run import TrainingData, labels_sha256
+from lentigo.learn.run import TrainingData, differences, labels_sha256
 from lentigo.learn.tuning_space import Configuration, Dimension
 
 HEARTBEAT_S, GRACE_S = 15, 90
@@ -154,11 +151,6 @@ def search_name(study: optuna.Study) -> str:
     return str(study.user_attrs.get("search", ""))
 
 
-def split_sha256(table: ImageTable, split: Split) -> str:
-    """A fingerprint of which image is in which part."""
-    return hashlib.sha256("\n".join(f"{name},{split.part[name]}" for name in table.ids).encode()).hexdigest()
-
-
 def distribution_of(dimension: Dimension) -> BaseDistribution:
     """The dimension as Optuna has it."""
     if dimension.whole:
@@ -219,7 +211,7 @@ def _about(experiment: Experiment, data: TrainingData) -> dict[str, Any]:
         "experiment": json.loads(json.dumps(experiment.recipe().model_dump(exclude_none=True))),
         "pack_key": data.pack.key,
         "labels_sha256": labels_sha256(data.table),
-        "split_sha256": split_sha256(data.table, data.split),
+        "split_sha256": data.split.sha256,
     }
 
 
@@ -245,7 +237,7 @@ def _same(study: optuna.Study, place: StudyPlace, about: dict[str, Any], given: 
             raise RunError(f"the study {place.name!r} in {place.shown} is not of lentigo tune; give another --study")
         _begin(study, about, given)  # its first process was killed at that
         return study
-    if changed := _differences(there["experiment"], about["experiment"]):
+    if changed := differences(there["experiment"], about["experiment"]):
         raise RunError(
             f"the study {place.name!r} in {place.shown} is of another experiment ({'; '.join(changed)}); go on with "
             "its own, or give another --study"
@@ -269,15 +261,3 @@ def _check_folder(study: optuna.Study, place: StudyPlace) -> None:
             f"{place.folder} holds another search than the study {place.name!r} in {place.shown} "
             f"({found.get('study')!r}); give another folder"
         )
-
-
-def _differences(there: dict[str, Any], here: dict[str, Any], table: str = "") -> list[str]:
-    """The keys in which two experiments differ, each with both values."""
-    found = []
-    for key in sorted({*there, *here}):
-        one, other = there.get(key), here.get(key)
-        if isinstance(one, dict) and isinstance(other, dict):
-            found += _differences(one, other, f"{table}{key}.")
-        elif one != other:
-            found.append(f"{table}{key} is {one!r} there and {other!r} here")
-    return found

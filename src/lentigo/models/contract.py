@@ -42,14 +42,30 @@ def trainable_parameters(model: nn.Module) -> int:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put every module into evaluation mode, and each back into its own mode afterwards, also after an exception."""
+    """Put every module into evaluation mode, and each back into its own mode afterwards, also after an exception.
+
+    Inside, a GPU multiplies float32 as float32, whatever a training around it allows.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        yield
+        with multiplied_as(tf32=False):
+            yield
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextlib.contextmanager
+def multiplied_as(*, tf32: bool) -> Iterator[None]:
+    """Whether a GPU may round the factors of float32 products to TF32, inside; outside as before."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 @contextlib.contextmanager
