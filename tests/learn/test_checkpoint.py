@@ -289,7 +289,9 @@ def test_checkpoint_of_another_training_is_refused_in_a_run(path: Path) -> None:
     (run / "experiment.toml").write_text(small_experiment(TINY).to_toml(), encoding="utf-8")
     about = {"data": {"root": "x", "pack_key": "abd"}}
     (run / "run.json").write_text(json.dumps(about), encoding="utf-8")
-    with pytest.raises(RunError, match=r"was trained on other images than .*run.json says; restore it or train again"):
+    with pytest.raises(
+        RunError, match=r"learned from other images, labels or another split than .*run.json says; rest"
+    ):
         run_checkpoint(run)
     about["data"]["pack_key"] = "abc"
     (run / "run.json").write_text(json.dumps(about), encoding="utf-8")
@@ -299,4 +301,4 @@ def test_checkpoint_of_another_training_is_refused_in_a_run(path: Path) -> None:
 def test_files_hold_the_documented_metadata(path: Path) -> None:
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["lentigo"])
-    assert set(about) == {"version", "checksum", "experiment", "preprocessing", "pack_key"}
+    assert set(about) == {"version", "checksum", "experiment", "preprocessing", "pack_key", "learned_from"}

@@ -124,7 +124,7 @@ def test_a_state_of_another_data_set_is_refused(run: Path, noise_data: TrainingD
     path = run / "resume.safetensors"
     tensors, about = checkpoint.load_tensors(path)
     checkpoint.save_tensors(path, tensors, about | {"pack_key": "0" * 64})
-    refused(run, noise_data, "resume.safetensors belongs to another experiment or data set")
+    refused(run, noise_data, "resume.safetensors belongs to another experiment, data set or split")
 
 
 # ---------------------------------------------------------------- the split

@@ -54,7 +54,7 @@ def check(command: list[str], reason: str) -> None:
     found = json.loads(result.stdout)
     messages = {
         "pack": r"DataError: the pack cannot be written to .*packs \(.*REASON.*\); free space, or set LENTIGO",
-        "state": r"RunError: .*resume\.safetensors cannot be written \(.*REASON.*\); free space on the disk and resume",
+        "state": r"UnwrittenError: .*resume\.safetensors cannot be written \(.*REASON.*\); free space on the disk and",
         "report": r"DataError: .*report\.html cannot be written \(.*REASON.*\); free space, or choose a folder",
     }
     for stage, message in messages.items():

@@ -268,7 +268,9 @@ def test_state_of_another_experiment_is_refused(tmp_path: Path, noise_data: Trai
                 on_progress=Stopper(3, kill),
             )  # fmt: skip
     (tmp_path / "two" / "resume.safetensors").replace(tmp_path / "one" / "resume.safetensors")
-    with pytest.raises(RunError, match=r"resume.safetensors belongs to another experiment or data set; resume with"):
+    with pytest.raises(
+        RunError, match=r"resume.safetensors belongs to another experiment, data set or split; resume with"
+    ):
         train(tmp_path / "one", small_experiment(save_every_s=1e-9), noise_data, resume=True)
 
 

@@ -136,9 +136,8 @@ def test_a_training_that_was_killed_comes_to_the_same_weights(tmp_path: Path, dr
 def test_double_precision_is_validated(tmp_path: Path, drawn: TrainingData) -> None:
     scores = []
     for precision in ("32-true", "64-true"):
-        experiment = small(epochs=1).changed(train={"precision": precision})
-        train(tmp_path / precision, experiment, drawn)
-        scores.append(float(read_csv(tmp_path / precision / "history.csv")[0]["validation_loss"]))
+        train(tmp_path / precision, segmenter_experiment(epochs=1, precision=precision), drawn)
+        scores.append(float(history(tmp_path / precision)[0]["validation_loss"]))
     assert scores[1] == pytest.approx(scores[0], rel=1e-4)
 
 
