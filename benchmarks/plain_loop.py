@@ -146,7 +146,7 @@ def lentigo_loop(data: TrainingData, experiment: Experiment, on_step: list[tuple
 def main(given: argparse.Namespace) -> None:
     """Print a row for each network."""
     table = read_table(given.data)
-    print(f"| network | difference of the loss, {STEPS} steps | first step | in float64, {given.steps_64} steps "
+    print(f"| network | difference of the loss, {given.steps} steps | first step | in float64, {given.steps_64} steps "
           "| plain, images/s | lentigo, images/s | ratio | asked |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|")
     for name in given.networks.split(","):
@@ -157,7 +157,7 @@ def main(given: argparse.Namespace) -> None:
         experiment, split, pack = prepared(table, name, given.cache)
         off, off_64 = (
             equality(given.data, table, pack, split, name, experiment, steps=steps, precision=precision)
-            for precision, steps in (("32-true", STEPS), ("64-true", given.steps_64))
+            for precision, steps in (("32-true", given.steps), ("64-true", given.steps_64))
         )
         print(f"| {model_entry(name).title} | {off.max():.0e} | {off[0]:.0e} | {off_64.max():.0e} | {plain:.1f} | "
               f"{ours:.1f} | {ours / plain:.2f} | {ASKED[name]} |", flush=True)  # fmt: skip
@@ -226,6 +226,7 @@ if __name__ == "__main__":
     parser.add_argument("data", type=Path)
     parser.add_argument("--networks", default="tiny_vgg,alexnet,vgg11")
     parser.add_argument("--batches", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps compared in float32")
     parser.add_argument("--steps-64", type=int, default=STEPS, help="steps compared in float64, which takes long")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cache", type=Path)
