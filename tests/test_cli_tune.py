@@ -155,6 +155,7 @@ def at_work(out: Path, number: int) -> Callable[[], bool]:
     return (out / "trials" / f"{number:04}" / "history.csv").is_file
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_goes_on_at_once(drawn: Path, tmp_path: Path) -> None:
     arguments = [drawn, "--out", "tuned", "--trials", "3", *FAST, "--epochs", "25"]
     out = tmp_path / "tuned"

@@ -39,6 +39,7 @@ def test_a_real_full_disk(tmp_path: Path, noise_folder: Path) -> None:
     check(in_a_small_file_system(command, work), "No space left on device|os error 28")
 
 
+@pytest.mark.slow
 def test_files_above_a_real_limit(tmp_path: Path, noise_folder: Path) -> None:
     command = [sys.executable, "-m", "tests.learn.full_disk", "limit", str(noise_folder), str(tmp_path / "work")]
     (tmp_path / "work").mkdir()

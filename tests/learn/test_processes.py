@@ -175,6 +175,7 @@ def test_a_stop_saves_in_all_and_changes_no_weight(drawn: Path, two: Path, tmp_p
     went_on_as(drawn, run, two)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_refused_is_told_once(drawn: Path, two: Path) -> None:
     before = {path.name: path.read_bytes() for path in two.iterdir()}
     code, out, err = ended(started(drawn, "train", drawn, "--out", two, *RECIPE, "--devices", "2"))
@@ -231,6 +232,7 @@ def test_a_run_of_two_processes_fits_a_comparison(
     assert (tmp_path / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_and_explain_as_one(
     lentigo: Callable[..., str], drawn: Path, two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

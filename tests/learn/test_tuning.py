@@ -352,6 +352,7 @@ def test_a_full_disk_ends_the_search_and_blames_no_configuration(
     assert [trial.state for trial in result.trials if trial.counts] == ["complete"] * 3
 
 
+@pytest.mark.slow
 def test_when_trial_after_trial_fails_the_search_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise_folder: Path, noise_cache: Path
 ) -> None:
