@@ -122,8 +122,9 @@ def plain_loop(
 def of_batches(table: ImageTable, split: Split, count: int, experiment: Experiment) -> tuple[Split, np.ndarray]:
     """A split that trains on so many batches alone, and the order in which lentigo takes them in its first epoch."""
     chosen = np.random.default_rng(0).permutation(split.indices(table, "train"))[: count * experiment.train.batch_size]
-    kept = {table.ids[index] for index in chosen}
-    part = {image: "exclude" if was == "train" and image not in kept else was for image, was in split.part.items()}
+    validation = split.indices(table, "validation")[:: max(1, len(split.indices(table, "validation")) // 32)]
+    kept = {table.ids[index] for index in (*chosen, *validation)}  # lentigo validates at the end, which is not timed
+    part = {image: was if was == "test" or image in kept else "exclude" for image, was in split.part.items()}
     small = Split(part)
     rng = np.random.default_rng(np.random.SeedSequence((experiment.seed, 0, 0x0DE8)))
     return small, rng.permutation(small.indices(table, "train"))
