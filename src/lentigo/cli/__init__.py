@@ -28,9 +28,13 @@ from lentigo.cli.options import (
     SplitOpt,
     StressOpt,
     WeightsOpt,
+    changed,
     command_line,
     default_protocol,
+    experiment_of,
     in_processes,
+    sets_protocol,
+    split_of,
     table_of,
 )
 from lentigo.errors import ConfigError, DataError, LentigoError, RunError, StoppedError
@@ -125,11 +129,11 @@ def compare(
     experiments = _experiments(models, config, drawn=table is None)
     if table is None:
         table = job.draw_data(out, seed=seed or 0, display=display)
-    elif protocol is None and not (config and any(_sets_protocol(experiment) for experiment in experiments)):
+    elif protocol is None and not (config and any(sets_protocol(experiment) for experiment in experiments)):
         protocol = default_protocol(table)
     limits = _limits(limit, [experiment.model.name for experiment in experiments])
     experiments = [
-        _changed(
+        changed(
             experiment,
             changes,
             seed=seed,
@@ -185,25 +189,12 @@ def train(
 ) -> None:
     """Train one network; Ctrl-C saves its state, --resume goes on to the same weights."""
     table = table_of(data, positive, quiet=processes.watched())  # the watcher has said it
-    from lentigo.config import Experiment, read_experiment
-
     if resume:
         others = (model, config, protocol, split, seed, epochs, limit_minutes, weights, device, devices, strategy)
-        if any(option is not None for option in (*others, deterministic, changes)):
-            raise ConfigError(f"--resume goes on as {out} was begun; leave out every option but --out and --cache")
-        if not (out / "experiment.toml").is_file():
-            raise RunError(f"{out} holds no training to go on with; check --out, or leave out --resume")
-        experiment, split = read_experiment(out / "experiment.toml"), out / "split.csv"
+        experiment, split = _as_begun(out, (*others, deterministic, changes))
     else:
-        experiment = read_experiment(config) if config else Experiment()
-        if protocol is None and not _sets_protocol(experiment):
-            protocol = default_protocol(table)
-        experiment = _changed(
-            experiment,
-            changes,
-            seed=seed,
-            model={"name": model, "weights": weights},
-            split={"protocol": protocol, "seed": seed},
+        experiment = experiment_of(
+            table, config, changes, protocol=protocol, seed=seed, model={"name": model, "weights": weights},
             train={
                 "epochs": epochs, "limit_s": _seconds(limit_minutes), "device": device, "devices": devices,
                 "strategy": strategy, "deterministic": deterministic,
@@ -286,14 +277,23 @@ def _packed(
     table: "ImageTable", experiment: "Experiment", *, split: Path | None, cache: Path | None
 ) -> "tuple[ImagePack, Split]":
     """What is made of images before torch is needed."""
-    from lentigo.data.copies import split_apart
     from lentigo.data.pack import pack_images
-    from lentigo.data.split import read_split
 
-    chosen = read_split(split, table) if split else split_apart(table, experiment.split, cache=cache, bar=Display().bar)
+    chosen = split_of(table, experiment, split, cache)
     with Display().bar("decoding images", len(table)) as advance:
         pack = pack_images(table, image_px=experiment.data.image_px, cache=cache, progress=advance)
     return pack, chosen
+
+
+def _as_begun(run: Path, others: tuple[object, ...]) -> "tuple[Experiment, Path]":
+    """The experiment and the split file of a training that is to go on; `others` are options that would change it."""
+    from lentigo.config import read_experiment
+
+    if any(option is not None for option in others):
+        raise ConfigError(f"--resume goes on as {run} was begun; leave out every option but --out and --cache")
+    if not (run / "experiment.toml").is_file():
+        raise RunError(f"{run} holds no training to go on with; check --out, or leave out --resume")
+    return read_experiment(run / "experiment.toml"), run / "split.csv"
 
 
 def _go_on(run: Path) -> str:
@@ -321,19 +321,6 @@ def _experiments(models: str | None, config: list[Path] | None, *, drawn: bool) 
         return [read_experiment(path) for path in config]
     names = list(PAPER_MODELS) if models is None else [name.strip() for name in models.split(",")]
     return [demo_experiment(name) if drawn else Experiment().changed(model={"name": name}) for name in names]
-
-
-def _sets_protocol(experiment: "Experiment") -> bool:
-    """Whether the experiment file itself says how to split, so that the data's own folders do not decide."""
-    return "split" in experiment.model_fields_set and "protocol" in experiment.split.model_fields_set
-
-
-def _changed(experiment: "Experiment", changes: list[str] | None, **tables: Any) -> "Experiment":
-    """The experiment with the command's options, then with each --set TABLE.KEY=VALUE."""
-    experiment = experiment.changed(**tables)
-    for change in changes or ():
-        experiment = experiment.with_setting(change)
-    return experiment
 
 
 def _external(text: str, positive: list[str] | None) -> "tuple[str, ImageTable]":

@@ -2,10 +2,10 @@
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ from lentigo.learn import processes
 from lentigo.terminal import Display, console, say
 
 if TYPE_CHECKING:
+    from lentigo.config import Experiment
     from lentigo.data.pack import ImagePack
     from lentigo.data.split import Split
     from lentigo.data.table import ImageTable
@@ -200,9 +201,50 @@ def default_protocol(table: "ImageTable") -> str:
     return "folders" if {"train", "test"} <= given and "" not in given else "stratified"
 
 
-def command_line() -> str:
-    """The command as it was given; of an absolute path only the end, since reports are handed on."""
-    return shlex.join(["lentigo", *map(_without_folders, sys.argv[1:])])
+def sets_protocol(experiment: "Experiment") -> bool:
+    """Whether the experiment file itself says how to split, so that the data's own folders do not decide."""
+    return "split" in experiment.model_fields_set and "protocol" in experiment.split.model_fields_set
+
+
+def changed(experiment: "Experiment", changes: list[str] | None, **tables: Any) -> "Experiment":
+    """The experiment with the command's options, then with each --set TABLE.KEY=VALUE."""
+    experiment = experiment.changed(**tables)
+    for change in changes or ():
+        experiment = experiment.with_setting(change)
+    return experiment
+
+
+def experiment_of(
+    table: "ImageTable",
+    config: Path | None,
+    changes: list[str] | None,
+    *,
+    protocol: str | None,
+    seed: int | None,
+    **tables: Any,
+) -> "Experiment":
+    """The experiment file, or the paper's recipe, with a command's options and its --set."""
+    from lentigo.config import Experiment, read_experiment
+
+    experiment = read_experiment(config) if config else Experiment()
+    if protocol is None and not sets_protocol(experiment):
+        protocol = default_protocol(table)
+    return changed(experiment, changes, seed=seed, split={"protocol": protocol, "seed": seed}, **tables)
+
+
+def split_of(table: "ImageTable", experiment: "Experiment", given: Path | None, cache: Path | None) -> "Split":
+    """The split that was handed in, else the one that the experiment makes."""
+    from lentigo.data.copies import split_apart
+    from lentigo.data.split import read_split
+
+    if given is not None:
+        return read_split(given, table)
+    return split_apart(table, experiment.split, cache=cache, bar=Display().bar)
+
+
+def command_line(words: Sequence[str] | None = None) -> str:
+    """The command as it was given, or these words; of an absolute path only the end, since reports are handed on."""
+    return shlex.join(["lentigo", *map(_without_folders, sys.argv[1:] if words is None else words)])
 
 
 def _without_folders(word: str) -> str:

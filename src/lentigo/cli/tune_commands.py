@@ -1,10 +1,10 @@
 """The command that searches hyperparameters."""
 
-import shlex
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,11 +19,19 @@ from lentigo.cli.options import (
     SeedOpt,
     SetOpt,
     SplitOpt,
-    _without_folders,
-    default_protocol,
+    command_line,
+    experiment_of,
+    split_of,
     table_of,
 )
 from lentigo.terminal import Display, say
+
+if TYPE_CHECKING:
+    from lentigo.config import Experiment
+    from lentigo.data.split import Split
+    from lentigo.data.table import ImageTable
+    from lentigo.learn.run import TrainingData
+    from lentigo.learn.tuning_result import TuningResult
 
 app = typer.Typer()
 StorageOpt = Annotated[
@@ -76,38 +84,23 @@ def tune(
     and history in OUT/trials; weights are kept of the best alone. Ends with tuning.html and best.toml.
     """
     table = table_of(data, positive)
-    from lentigo.cli import _changed, _sets_protocol
-    from lentigo.config import Experiment, read_experiment
-    from lentigo.data.copies import split_apart
-    from lentigo.data.split import read_split
-    from lentigo.learn.tuning import Search, tuning_data
-    from lentigo.learn.tuning import tune as search_for
-    from lentigo.report.tuning_page import write_tuning_page
-
-    experiment = read_experiment(config) if config else Experiment()
-    if protocol is None and not _sets_protocol(experiment):
-        protocol = default_protocol(table)
-    experiment = _changed(
-        experiment, changes, seed=seed, model={"name": model}, split={"protocol": protocol, "seed": seed},
+    experiment = experiment_of(
+        table, config, changes, protocol=protocol, seed=seed, model={"name": model},
         train={"epochs": epochs, "device": device},
     )  # fmt: skip
-    display = Display()
-    chosen = read_split(split, table) if split else split_apart(table, experiment.split, cache=cache, bar=display.bar)
-    used = sum(part in ("train", "validation") for part in chosen.part.values())
-    with display.bar("decoding images", used) as advance:
-        prepared = tuning_data(table, chosen, image_px=experiment.data.image_px, cache=cache, progress=advance)
-    command = _command(storage)
+    from lentigo.learn.tuning import Search
+    from lentigo.learn.tuning import tune as search_for
+
+    chosen, images = _images(table, experiment, split, cache)
     result = search_for(
         Search(
-            out=out, experiment=experiment, data=prepared, trials=trials, minutes=minutes, storage=storage,
-            study=study, resume=resume,
+            out=out, experiment=experiment, data=images, trials=trials, minutes=minutes, storage=storage, study=study,
+            resume=resume,
         ),
         say=say,
-        bar=display.bar,
+        bar=Display().bar,
         on_begin=lambda: chosen.write(out / "split.csv"),
-        on_end=lambda found: write_tuning_page(
-            out / "tuning.html", found, created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), command=command
-        ),
+        on_end=partial(_write_page, out / "tuning.html", _command(storage)),
     )  # fmt: skip
     if result.best is None:
         say("no trial was trained to the end")
@@ -116,11 +109,28 @@ def tune(
     say(f"page: {out / 'tuning.html'}\n{NOTICE}")
 
 
+def _images(
+    table: "ImageTable", experiment: "Experiment", split: Path | None, cache: Path | None
+) -> "tuple[Split, TrainingData]":
+    """The split, and the images that the search may see: those to train on and to validate with."""
+    from lentigo.learn.tuning import tuning_data
+
+    chosen = split_of(table, experiment, split, cache)
+    used = sum(part in ("train", "validation") for part in chosen.part.values())
+    with Display().bar("decoding images", used) as advance:
+        return chosen, tuning_data(table, chosen, image_px=experiment.data.image_px, cache=cache, progress=advance)
+
+
+def _write_page(path: Path, command: str, found: "TuningResult") -> None:
+    from lentigo.report.tuning_page import write_tuning_page
+
+    write_tuning_page(path, found, created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), command=command)
+
+
 def _command(storage: str | None) -> str:
     """As `options.command_line`, without what is secret in the storage's URL."""
-    words = sys.argv[1:]
-    if storage is not None:
-        from lentigo.learn.tuning_study import masked
+    if storage is None:
+        return command_line()
+    from lentigo.learn.tuning_study import masked
 
-        words = [word.replace(storage, masked(storage)) for word in words]
-    return shlex.join(["lentigo", *map(_without_folders, words)])
+    return command_line([word.replace(storage, masked(storage)) for word in sys.argv[1:]])

@@ -85,39 +85,85 @@ def explain_run(
     """
     options, folder, bar = options or ExplainOptions(), folder or run, bar or silent
     others = {name: method_named(name) for name in options.methods if name != GRAD_CAM}
+    case = _case(run, table, pack, split, options=options, device=device, cache=cache, bar=bar)
+    if rank() == 0:
+        earlier = _earlier(folder, {"checkpoint": network_of(run), "survey": case.key, "ids": case.table.ids})
+        (folder / "explanation.json").unlink(missing_ok=True)  # it vouches for the other files
+    for name in (GRAD_CAM, *others):
+        with bar(f"{case.title}: {METHODS[name].title}", len(case.table)) as told:
+            _write_maps(maps_file(folder, name), name, case.checkpoint, case.pack, device, told)
+    if rank() != 0:
+        return Explanation(ids=tuple(case.table.ids), maps=np.empty((0, 0, 0), dtype=np.float32), about={})
+    maps = read_maps(folder, GRAD_CAM)
+    about = (
+        earlier
+        | _about(maps, case.checkpoint, run, [*others, *earlier.get("other_methods", ())])
+        | _measured(case, maps, folder=folder, options=options, device=device, bar=bar)
+        | {"ids": case.table.ids}
+    )
+    write_json(folder / "explanation.json", about)
+    return Explanation(ids=tuple(case.table.ids), maps=maps, about=about)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """A network, the images that it is explained on, and what lies where in them."""
+
+    checkpoint: Checkpoint
+    table: ImageTable
+    pack: ImagePack
+    survey: Survey
+    key: str  # names the survey
+
+    @property
+    def title(self) -> str:
+        return self.checkpoint.experiment.model.name
+
+
+def _case(
+    run: Path,
+    table: ImageTable,
+    pack: ImagePack,
+    split: Split | None,
+    *,
+    options: ExplainOptions,
+    device: torch.device | None,
+    cache: Path | None,
+    bar: Bar,
+) -> _Case:
     checkpoint = run_checkpoint(run)
     checkpoint.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     indices = np.arange(len(table)) if split is None else split.indices(table, "test")
     if not len(indices):
         raise DataError(f"{run} has no test image to explain; split the data with a test part, or give --data")
     table, pack = table.subset(indices), pack.subset(indices)
-    title = checkpoint.experiment.model.name
     with bar("surveying lesions", len(table)) as told:
         survey = survey_images(table, pack, segmenter=options.segmenter, sharing=sharing(), cache=cache, progress=told)
     key = survey_key(table, pack, segmenter=options.segmenter)
-    if rank() == 0:
-        earlier = _earlier(folder, {"checkpoint": network_of(run), "survey": key, "ids": table.ids})
-        (folder / "explanation.json").unlink(missing_ok=True)  # it vouches for the other files
-    for name in (GRAD_CAM, *others):
-        with bar(f"{title}: {METHODS[name].title}", len(table)) as told:
-            _write_maps(maps_file(folder, name), name, checkpoint, pack, device, told)
-    if rank() != 0:
-        return Explanation(ids=tuple(table.ids), maps=np.empty((0, 0, 0), dtype=np.float32), about={})
-    maps = read_maps(folder, GRAD_CAM)
-    of_maps = Maps(title=model_entry(title).title, maps=maps, preprocessing=checkpoint.preprocessing)
-    _write_localisation(folder / "localisation.csv", of_maps, survey, table)
-    subject = _subject(checkpoint, table, pack, device)
-    looks = compare_looks({title: of_maps}, survey, table.labels, groups=subject.groups, seed=options.seed)
-    about = (
-        earlier
-        | _about(maps, checkpoint, run, [*others, *earlier.get("other_methods", ())])
-        | {"survey": key, "segmenter": "" if options.segmenter is None else options.segmenter.key}
-        | {"look": looks.to_dict()}
-        | _trust(title, subject, survey, options, bar)
-        | {"ids": table.ids}
+    return _Case(checkpoint=checkpoint, table=table, pack=pack, survey=survey, key=key)
+
+
+def _measured(
+    case: _Case,
+    maps: Float32[np.ndarray, "image rows columns"],
+    *,
+    folder: Path,
+    options: ExplainOptions,
+    device: torch.device | None,
+    bar: Bar,
+) -> dict[str, Any]:
+    """Where the maps lie, also written as `localisation.csv`, and what they are worth."""
+    of_maps = Maps(title=model_entry(case.title).title, maps=maps, preprocessing=case.checkpoint.preprocessing)
+    _write_localisation(folder / "localisation.csv", of_maps, case.survey, case.table)
+    subject = _subject(case.checkpoint, case.table, case.pack, device)
+    looks = compare_looks(
+        {case.title: of_maps}, case.survey, case.table.labels, groups=subject.groups, seed=options.seed
     )
-    write_json(folder / "explanation.json", about)
-    return Explanation(ids=tuple(table.ids), maps=maps, about=about)
+    return {
+        "survey": case.key,
+        "segmenter": "" if options.segmenter is None else options.segmenter.key,
+        "look": looks.to_dict(),
+    } | _trust(case.title, subject, case.survey, options, bar)
 
 
 def read_explanation(run: Path) -> Explanation:

@@ -302,8 +302,8 @@ class _Training:
         apart: contextlib.AbstractContextManager[None] = self.fabric.no_backward_sync(self.wrapped)
         return apart
 
-    def _sum_over_processes(self, loss: Tensor) -> Tensor:
-        """The loss of the whole batch; every parameter's gradient becomes that of the whole batch."""
+    def _sum_over_processes(self, loss: Tensor) -> None:
+        """The loss becomes that of the whole batch, and so does every parameter's gradient."""
         if self.processes > 1:
             sums = [loss]
             for parameter in self.model.parameters():
@@ -312,7 +312,6 @@ class _Training:
                 sums.append(parameter.grad)
             for under_way in [torch.distributed.all_reduce(value, async_op=True) for value in sums]:
                 under_way.wait()
-        return loss
 
     def _any(self, here: bool) -> bool:
         """Whether it is so in any process: all of them stop after the same step, or they would wait for each other."""
