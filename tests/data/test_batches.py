@@ -39,15 +39,18 @@ def as_batch(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory: pytest.TempPathFactory) -> ImagePack:
+def noise_pack(root: Path) -> ImagePack:
     """Ten images of noise, 32 pixels a side."""
-    root = tmp_path_factory.mktemp("batches")
     for number, image in enumerate(noise(10, 32, 32)):
         path = root / "data" / ("benign", "malignant")[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
     return pack_images(read_table(root / "data"), image_px=32, cache=root / "cache")
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> ImagePack:
+    return noise_pack(tmp_path_factory.mktemp("batches"))
 
 
 # ---------------------------------------------------------------- preprocessing

@@ -5,18 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from lentigo.config import AugmentConfig
 from lentigo.data import batches as batches_module
 from lentigo.data import resident
 from lentigo.data.batches import Augmentation, batches, masked_batches
 from lentigo.data.masks import MaskPack
-from lentigo.data.pack import ImagePack, pack_images
-from lentigo.data.table import read_table
+from lentigo.data.pack import ImagePack
 from lentigo.errors import DataError
 from lentigo.imaging import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from tests.data.test_batches import noise
+from tests.data.test_batches import noise_pack
 
 CPU = torch.device("cpu")
 IMAGENET = Preprocessing(resize_px=24, crop_px=20, mean=IMAGENET_MEAN, std=IMAGENET_STD)
@@ -25,13 +23,7 @@ CHANGED = AugmentConfig(flip_probability=0.5, jitter_probability=0.0, rotate_pro
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> ImagePack:
-    """Ten images of noise, 32 pixels a side."""
-    root = tmp_path_factory.mktemp("resident")
-    for number, image in enumerate(noise(10, 32, 32)):
-        path = root / "data" / ("benign", "malignant")[number % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
-    return pack_images(read_table(root / "data"), image_px=32, cache=root / "cache")
+    return noise_pack(tmp_path_factory.mktemp("resident"))
 
 
 @pytest.fixture(autouse=True)

@@ -71,9 +71,9 @@ def _freed_memory_kept() -> Iterator[None]:
     """Memory that a step frees stays with the process for the next step, inside.
 
     The C library gives large blocks back to the system and asks for them again at every step, and the system fills them
-    with zeros: 0.50 s against 0.36 s for 32 images of Tiny VGG, 8.9 s against 7.7 s of VGG11, on two cores. Afterwards
-    it is all given back, and blocks above glibc's largest own limit go back at once again. Nothing is done where the C
-    library is not glibc.
+    with zeros: 0.62 s against 0.39 s for 32 images of Tiny VGG, 0.91 s against 0.77 s of AlexNet, on two cores
+    (benchmarks/training_step.py). Afterwards it is all given back, and blocks above glibc's largest own limit go back
+    at once again. Nothing is done where the C library is not glibc.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is None or not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):

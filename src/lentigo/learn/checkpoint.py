@@ -20,7 +20,7 @@ from lentigo.config import Experiment, experiment_from
 from lentigo.errors import ConfigError, RunError
 from lentigo.files import whole_file
 from lentigo.imaging import Preprocessing
-from lentigo.learn.run import check_run, run_about, run_experiment, run_learned_from
+from lentigo.learn.run import check_run, noted_learned_from, run_about, run_experiment
 from lentigo.models.contract import LesionClassifier
 from lentigo.models.lesion_unet import LesionUNet
 from lentigo.models.registry import Network, create_model
@@ -100,9 +100,10 @@ def _check_own(run: Path, found: TrainedNetwork) -> None:
         raise RunError(f"{path} is of another experiment than {run / 'experiment.toml'}; restore it or train again")
     if not told.is_file():
         return
-    own = run_learned_from(run)
-    others = found.learned_from != own if found.learned_from and own else False
-    if others or found.pack_key != run_about(run)["data"]["pack_key"]:
+    data = run_about(run)["data"]
+    own = noted_learned_from(data)
+    others = bool(found.learned_from and own) and found.learned_from != own
+    if others or found.pack_key != data["pack_key"]:
         raise RunError(
             f"{path} learned from other images, labels or another split than {told} says; restore it or train again"
         )

@@ -6,7 +6,7 @@ end `checkpoint.safetensors`, and until then `resume.safetensors` (see `lentigo.
 
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -225,12 +225,8 @@ def data_learned_from(data: TrainingData) -> str:
     return learned_from(data.pack.key, labels_sha256(data.table), data.split.sha256)
 
 
-def run_learned_from(run: Path) -> str:
-    """`learned_from` of a run's data; empty where an early lentigo did not note enough.
-
-    Raises: RunError: as `run_about`.
-    """
-    data = run_about(run)["data"]
+def noted_learned_from(data: Mapping[str, Any]) -> str:
+    """`learned_from` of what `run.json` notes of the data; empty where an early lentigo did not note enough."""
     keys = ("pack_key", "labels_sha256", "split_sha256")
     return learned_from(*(str(data[key]) for key in keys)) if set(keys) <= set(data) else ""
 

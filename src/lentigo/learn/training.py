@@ -74,7 +74,7 @@ def train(
         LostProcessError: of several processes, which share every batch, another one has ended.
     """
     checkpoint = run / "checkpoint.safetensors"
-    preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
+    resolve_preprocessing(experiment.model, experiment.preprocessing)  # refused before anything is written
     fabric = make_fabric(choose_device(experiment.train.device), experiment)
     check_targets(experiment, data)
     if fabric.is_global_zero:  # only the first process writes
@@ -96,16 +96,7 @@ def train(
     if not checkpoint.is_file():
         # The checkpoint comes last: where it is, the training has ended, and all else is written.
         training.write_about()
-        save_checkpoint(
-            checkpoint,
-            TrainedNetwork(
-                model=training.model,
-                experiment=experiment,
-                preprocessing=preprocessing,
-                pack_key=data.pack.key,
-                learned_from=training.learned_from,
-            ),
-        )
+        save_checkpoint(checkpoint, training.trained())
     (run / "resume.safetensors").unlink(missing_ok=True)
     return checkpoint
 
@@ -203,6 +194,13 @@ class _Training:
             **self.task.about(),
         }
         write_about(self.run, self.data, result)
+
+    def trained(self) -> TrainedNetwork:
+        """The network as it is now, with what its user must know."""
+        return TrainedNetwork(
+            model=self.model, experiment=self.experiment, preprocessing=self.preprocessing,
+            pack_key=self.data.pack.key, learned_from=self.learned_from,
+        )  # fmt: skip
 
     def _train_epoch(self) -> None:
         """Train the rest of the epoch, or until the time limit."""
