@@ -275,6 +275,18 @@ def test_hue_alone_equals_colorsys_within_rounding() -> None:
             assert np.abs(turned[0, :, y, x].numpy() - np.array(expected)).max() <= 1
 
 
+def test_in_place_the_input_itself_is_changed_and_else_left_as_it_was() -> None:
+    images = noise(6, 20, 20, seed=1)
+    before = images.clone()
+    draw = AugmentConfig(flip_probability=0.5, jitter_probability=0.5, rotate_probability=0.5)
+    draws = draw_augmentation(draw, seed=3, epoch=0, indices=range(6))
+    changed = apply_augmentation(images, draws)
+    assert torch.equal(images, before)
+    assert not torch.equal(changed, before)
+    assert apply_augmentation(images, draws, in_place=True) is images
+    assert torch.equal(images, changed)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_apply_equals_torchvision_on_the_same_image(seed: int) -> None:
     """But for rounding, and for two pixels that are equally near: the other one of them in noise is another grey."""

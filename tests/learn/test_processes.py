@@ -254,6 +254,34 @@ def test_two_processes_evaluate_and_explain_as_one(
         np.testing.assert_allclose(np.load(shared / name), np.load(alone / name), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
+def test_two_processes_score_other_data_as_one(
+    lentigo: Callable[..., str], drawn: Path, two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies of training images among them, and the validation scores that neither run has yet."""
+    monkeypatch.setenv("LENTIGO_CACHE", str(drawn.parent / "cache"))
+    other = write_dataset(tmp_path / "other", count=15, size_px=48, seed=3, workers=1)
+    with (two / "split.csv").open() as file:
+        learned = [drawn / row["image"] for row in csv.DictReader(file) if row["split"] == "train"]
+    replaced = sorted(other.rglob("*.jpg"))[:2]
+    for mine, theirs in zip(learned, replaced, strict=False):
+        shutil.copy(mine, theirs)
+    alone, shared = (shutil.copytree(two, tmp_path / name / "run") for name in ("alone", "shared"))
+    told = lentigo("evaluate", alone, "--data", other)
+    assert told.startswith("2 of 15 images")
+    lentigo("explain", alone, "--data", other, "--maps-only")
+    shutil.rmtree(drawn.parent / "cache" / "surveys")
+    code, out, err = ended(started(drawn, "evaluate", shared, "--data", other, "--devices", "2"))
+    assert (code, err, out) == (0, "", told.replace(str(alone), str(shared)))
+    assert ended(started(drawn, "explain", shared, "--data", other, "--maps-only", "--devices", "2"))[::2] == (0, "")
+    (first,), (second,) = ((run / "evaluations").iterdir() for run in (alone, shared))
+    assert files_of(second) == files_of(first)
+    assert_same_rows(second / "predictions.csv", first / "predictions.csv")
+    for name in ("metrics.json", "left_out.json", "explanation.json"):
+        assert_same_values(json.loads((second / name).read_text()), json.loads((first / name).read_text()))
+    np.testing.assert_allclose(np.load(second / "heatmaps.npy"), np.load(first / "heatmaps.npy"), rtol=0, atol=1e-6)
+
+
 def assert_same_rows(one: Path, other: Path) -> None:
     rows, wanted = (list(csv.reader(path.read_text().splitlines())) for path in (one, other))
     assert rows[0] == wanted[0]

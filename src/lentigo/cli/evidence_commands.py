@@ -77,26 +77,25 @@ def _evaluate_classifier(
     from lentigo.files import read_json, write_json
     from lentigo.learn.elsewhere import evaluate_elsewhere
     from lentigo.learn.evaluation import decisions_of, evaluate_run
-    from lentigo.learn.shards import count, first_here_first, rank
+    from lentigo.learn.shards import first_here_first, rank
     from lentigo.report.evidence_words import assessment_lines, left_out_line
 
     display = Display()
     with first_here_first():  # to decode the images
         prepared = data_of_run(run, data, positive, cache)
-    if count() > 1 and not prepared.own:
-        raise ConfigError("--devices is for a run's own images, not those of --data; leave it out")
     if prepared.own:
         table, pack, split, folder = prepared.table, prepared.pack, prepared.split, run
         with display.bar("scoring", len(table)) as advance:
             predictions = evaluate_run(run, table, pack, split, device=device, on_progress=advance).predictions
-        if rank() != 0:  # its share is done
-            return
         scored = split.indices(table, "test")
         of_scored = table.subset(scored), pack.subset(scored)
     else:
         found = evaluate_elsewhere(run, prepared.table, cache=cache, device=device, bar=display.bar)
         table, pack, split, folder = found.table, found.pack, None, found.folder
         predictions, of_scored = found.evaluation.predictions, (table, pack)
+    if rank() != 0:  # its share is done
+        return
+    if not prepared.own:
         labels = [image.label for image in found.left_out]
         say(left_out_line(len(prepared.table), labels, found.unchecked, of_test=found.of_test))
     columns, _ = columns_of(*of_scored, cache=cache, bar=display.bar)

@@ -143,7 +143,7 @@ def _measure(
     from lentigo.explain.trust import SAMPLE
     from lentigo.learn.elsewhere import evaluate_elsewhere
     from lentigo.learn.segmentation import open_segmenter
-    from lentigo.learn.shards import count, first_here_first, rank
+    from lentigo.learn.shards import first_here_first, rank
     from lentigo.report.look_words import explanation_lines
 
     for name in methods:  # before the images are decoded: a wrong name is told at once
@@ -158,8 +158,6 @@ def _measure(
     display = Display()
     with first_here_first():  # to decode the images
         prepared = data_of_run(run, data, positive, cache)
-    if count() > 1 and not prepared.own:
-        raise ConfigError("--devices is for a run's own images, not those of --data; leave it out")
     folder, table, pack, split = run, prepared.table, prepared.pack, prepared.split if prepared.own else None
     if split is None:
         there = evaluate_elsewhere(run, table, cache=cache, device=device, again=False, bar=display.bar)

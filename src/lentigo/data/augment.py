@@ -67,18 +67,18 @@ def draw_augmentation(
 
 
 def apply_augmentation(
-    images: UInt8[Tensor, "image 3 height width"], draw: AugmentDraw
+    images: UInt8[Tensor, "image 3 height width"], draw: AugmentDraw, *, in_place: bool = False
 ) -> UInt8[Tensor, "image 3 height width"]:
     """Apply a draw: flips, then brightness, saturation and hue, then rotation (nearest pixel, black corners) and zoom.
 
     Only the drawn images are touched, one by one: at p = 0.05 they are a handful of a batch. An image that is zoomed is
-    turned in the same step, between pixels. The input is left as it was; where nothing is drawn it is also what comes
-    back.
+    turned in the same step, between pixels. The input is left as it was, unless `in_place` says that nobody needs it;
+    where nothing is drawn it is also what comes back.
     """
     drawn = np.flatnonzero(draw.jitter | _moved(draw))
     if not drawn.size:
         return images
-    images = images.clone(memory_format=torch.preserve_format)
+    images = images if in_place else images.clone(memory_format=torch.preserve_format)
     for row in drawn.tolist():
         image = _flipped(images[row], draw, row)
         if draw.jitter[row]:
@@ -109,7 +109,10 @@ def _jittered(
     grey = np.floor(cv2.transform(colours, _GREY))[..., None]
     mixed = np.floor(np.clip(colours * saturation + grey * (1 - saturation), 0, 255))
     hsv = cv2.cvtColor(mixed.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2HSV)
-    hsv[..., 0] = (hsv[..., 0] + np.float32(360 * draw.hue[row])) % np.float32(360)
+    hue = hsv[..., 0] + np.float32(360 * draw.hue[row])
+    hue[hue >= 360] -= np.float32(360)  # the same bits as %, which takes as long as all the rest
+    hue[hue < 0] += np.float32(360)
+    hsv[..., 0] = hue
     turned: np.ndarray = (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * np.float32(255.999)).astype(np.uint8)
     return turned
 

@@ -26,7 +26,7 @@ from jaxtyping import UInt8
 from lentigo.data.table import ImageTable
 from lentigo.errors import DataError, ImageError
 from lentigo.files import sha256_of, write_text
-from lentigo.imaging import read_image, squeeze
+from lentigo.imaging import file_bytes, read_image, squeeze
 
 VERSION = 1
 _IN_FLIGHT = 64  # images at once, and no more than so many bytes: 64 images of 300x300 are 17 MB
@@ -282,14 +282,12 @@ def _decoded(path: Path, sha256: str | DataError, image_px: int) -> np.ndarray |
     if isinstance(sha256, DataError):
         return sha256
     try:
-        image = read_image(path)
+        data = file_bytes(path)
+        if hashlib.sha256(data).hexdigest() != sha256:  # else the key would lie about what is in the pack, for ever
+            raise DataError(f"{path} has changed while it was packed; start again when nothing writes to it")
+        image = read_image(data, name=str(path))
     except ImageError as error:
         return error
-    again = _digest(path)
-    if isinstance(again, DataError):  # it went away meanwhile
-        return again
-    if again != sha256:  # else the key would lie about what is in the pack, for ever
-        raise DataError(f"{path} has changed while it was packed; start again when nothing writes to it")
     return np.ascontiguousarray(squeeze(image, image_px))
 
 

@@ -13,7 +13,7 @@ from lentigo.config import TrainConfig
 from lentigo.errors import ConfigError
 from lentigo.models.contract import multiplied_as
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's mallopt
 _NO_SUCH_ALGORITHM = "does not have a deterministic implementation"
 _LARGEST_INT, _GLIBC_LARGEST_MMAP_THRESHOLD = 2**31 - 1, 32 * 1024 * 1024
 FabricPrecision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
@@ -72,8 +72,10 @@ def _freed_memory_kept() -> Iterator[None]:
 
     The C library gives large blocks back to the system and asks for them again at every step, and the system fills them
     with zeros: 0.62 s against 0.39 s for 32 images of Tiny VGG, 0.91 s against 0.77 s of AlexNet, on two cores
-    (benchmarks/training_step.py). Afterwards it is all given back, and blocks above glibc's largest own limit go back
-    at once again. Nothing is done where the C library is not glibc.
+    (benchmarks/training_step.py). Threads take theirs from the same heap from then on, until the process ends: from
+    heaps of their own it would go back, 1,600 against 2,500 images a second (benchmarks/input_pipeline.py, whose next
+    batch is made in one). Afterwards all is given back, and blocks above glibc's largest own limit go back at once
+    again. Nothing is done where the C library is not glibc.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is None or not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
@@ -82,6 +84,7 @@ def _freed_memory_kept() -> Iterator[None]:
     if not libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_INT):  # an older glibc refuses above 32 MiB
         libc.mallopt(_M_MMAP_THRESHOLD, _GLIBC_LARGEST_MMAP_THRESHOLD)
     libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
+    libc.mallopt(_M_ARENA_MAX, 1)
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ from lentigo.errors import DataError
 from lentigo.files import read_json, write_json
 from lentigo.learn.evaluation import Evaluation, evaluate_run, network_of, read_evaluation, score_validation
 from lentigo.learn.run import TrainingData, read_run, run_about
+from lentigo.learn.shards import all_have, first_here_first, rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,8 @@ def evaluate_elsewhere(
 ) -> Elsewhere:
     """Score a run on other data; writes predictions.csv, metrics.json and left_out.json to RUN/evaluations/NAME-KEY.
 
+    Several processes share the scoring; all return the same, and the first one writes.
+
     Args:
         table: may hold one class only.
         name: what readers call the data; empty: the table's name.
@@ -68,7 +71,7 @@ def evaluate_elsewhere(
     """
     bar, name = bar or silent, name or table.name
     about = run_about(run)["data"]
-    with bar(f"decoding {name}", len(table)) as told:
+    with first_here_first(), bar(f"decoding {name}", len(table)) as told:
         pack = pack_images(table, image_px=about["image_px"], cache=cache, progress=told)
     folder = run / "evaluations" / f"{table.name}-{pack.key[:8]}"
     seen = seen_before(run, table, pack, own=own, score=True, device=device, cache=cache, bar=bar)
@@ -83,10 +86,11 @@ def evaluate_elsewhere(
     table, pack = table.subset(kept), pack.subset(kept)
     note = seen.note(network_of(run))
     found = None if again else _kept(folder, table, note)
-    if found is None:
+    if not all_have(found is not None) or found is None:
         with bar(f"scoring {name}", len(table)) as told:
             found = evaluate_run(run, table, pack, None, folder=folder, device=device, on_progress=told)
-        write_json(folder / "left_out.json", note)
+        if rank() == 0:
+            write_json(folder / "left_out.json", note)
     return Elsewhere(
         name=name,
         folder=folder,
@@ -166,12 +170,14 @@ def seen_before(
     Raises: DataError: an image cannot be read, or the disk is full.
     """
     bar = bar or silent
-    found = _own_images(run, cache=cache, bar=bar) if own is None else own
+    with first_here_first():
+        found = _own_images(run, cache=cache, bar=bar) if own is None else own
     if isinstance(found, str):
         return Seen(unchecked=found)
-    if score and not (run / "validation.csv").is_file():
+    if score and not all_have((run / "validation.csv").is_file()):
         score_validation(run, found.table, found.pack, found.split, device=device)
-    return copies_of(found, table, pack, cache=cache, bar=bar)
+    with first_here_first():  # it is kept in the cache
+        return copies_of(found, table, pack, cache=cache, bar=bar)
 
 
 def _own_images(run: Path, *, cache: Path | None, bar: Bar) -> TrainingData | str:
