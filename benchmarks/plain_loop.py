@@ -15,6 +15,7 @@ cores: Tiny VGG 3.0, AlexNet 1.3, VGG11 1.15.
 """
 
 import argparse
+import math
 import os
 import statistics
 import subprocess
@@ -204,7 +205,9 @@ def equality(
     steps: int,
     precision: str,
 ) -> np.ndarray:
-    """How far the two losses are apart at each step, without augmentation."""
+    """How far the two losses are apart at each step, without augmentation; NaN for no step."""
+    if not steps:
+        return np.array([math.nan])
     off = {f"{change}_probability": 0.0 for change in ("flip", "jitter", "rotate")}
     plain = experiment.changed(augment=off, train={"precision": precision})
     small, order = of_batches(table, split, steps, plain)

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -286,8 +287,21 @@ def test_ctrl_c_in_a_training_saves_it_and_says_how_to_go_on(drawn: Path, tmp_pa
     code, line = interrupted("train", drawn, "--out", "run", *long, cwd=tmp_path, seen="epoch 2:")
     assert code == 130
     assert line.startswith("lentigo: stopped in epoch ")
-    assert line.endswith("the state is saved in run; to go on, give `lentigo train DATA --out RUN --resume`")
+    assert line.endswith(f"the state is saved in run; to go on, give `lentigo train {drawn} --out run --resume`")
     assert (tmp_path / "run" / "resume.safetensors").is_file()
+
+
+def test_a_training_that_the_time_limit_ended_says_so(lentigo: Callable[..., str], drawn: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    told = lentigo("train", drawn, "--out", run, *FAST, "--epochs", "500", "--limit-minutes", "0.0001")
+    done = json.loads((run / "run.json").read_text())
+    assert done["epochs"] < 500
+    assert told.startswith(
+        f"the time limit ended the training after {done['epochs']} of 500 epochs ({done['steps']} steps); "
+    )
+    assert told.endswith(f"trained: {run / 'checkpoint.safetensors'}\n")
+    whole = lentigo("train", drawn, "--out", tmp_path / "whole", *FAST, "--epochs", "1")
+    assert whole == f"trained: {tmp_path / 'whole' / 'checkpoint.safetensors'}\n"
 
 
 def test_ctrl_c_elsewhere_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

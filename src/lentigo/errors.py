@@ -24,6 +24,12 @@ class RunError(LentigoError):
 class StoppedError(LentigoError):
     """A person stopped the work; what was finished is kept."""
 
+    again = "the same command again"  # what to give to go on
+
 
 class UndefinedMetricError(LentigoError):
     """A score has no value on these labels, for instance an AUC where one class is absent."""
+
+
+class ModelError(LentigoError):
+    """An exported model is missing, damaged or not one of lentigo's, or cannot be exported as it should be."""

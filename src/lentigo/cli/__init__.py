@@ -1,5 +1,6 @@
 """The command line: one command a stage. The only part that prints, exits or reads arguments; it imports late."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -208,9 +209,32 @@ def train(
     prepared = _prepare(table, experiment, split=split, cache=cache)
     from lentigo.learn.training import train as train_run
 
-    with Display().training(experiment.model.name) as on_progress:
-        path = train_run(out, experiment, prepared, resume=resume, on_progress=on_progress)
-    say(f"trained: {path}")
+    try:
+        with Display().training(experiment.model.name) as on_progress:
+            path = train_run(out, experiment, prepared, resume=resume, on_progress=on_progress)
+    except StoppedError as error:
+        error.again = _go_on_command(data, out, cache)
+        raise
+    say("\n".join([*_cut_short(out), f"trained: {path}"]))
+
+
+def _go_on_command(data: Path, out: Path, cache: Path | None) -> str:
+    words = ["lentigo", "train", str(data), "--out", str(out), "--resume"]
+    return f"`{shlex.join(words if cache is None else [*words, '--cache', str(cache)])}`"
+
+
+def _cut_short(run: Path) -> list[str]:
+    """What to say of a training that its time limit ended."""
+    from lentigo.learn.run import run_about
+
+    about = run_about(run)
+    done, asked = about.get("epochs"), about.get("epochs_asked")
+    if done is None or asked is None or done >= asked:
+        return []
+    return [
+        f"the time limit ended the training after {done} of {asked} epochs ({about.get('steps')} steps); it is as "
+        "trained as that, and is not gone on with: train again in a new folder with more time"
+    ]
 
 
 @app.command(epilog="Examples:\n\nlentigo models")
@@ -247,9 +271,7 @@ def main() -> None:
         _refuse_several(arguments)
         app([argument for argument in arguments if argument != "--debug"], prog_name="lentigo")
     except StoppedError as error:
-        again = "`lentigo train DATA --out RUN --resume`" if arguments[:1] == ["train"] else "the same command again"
-        again = getattr(error, "again", again)  # of a search, where it can go on
-        say_error(f"{error}; to go on, give {again}", 130)
+        say_error(f"{error}; to go on, give {error.again}", 130)
         sys.exit(130)
     except ModuleNotFoundError as error:
         extra = "tune" if error.name in _TUNE_EXTRA else "train"

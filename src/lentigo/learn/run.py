@@ -261,5 +261,6 @@ def differences(there: dict[str, Any], here: dict[str, Any], table: str = "") ->
         if isinstance(one, dict) and isinstance(other, dict):
             found += differences(one, other, f"{table}{key}.")
         elif one != other:
-            found.append(f"{table}{key} is {one!r} there and {other!r} here")
+            there_is, here_is = ("not given" if value is None else repr(value) for value in (one, other))
+            found.append(f"{table}{key} is {there_is} there and {here_is} here")
     return found
