@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: setup demo test test-all bench bench-gpu lint format types clean
+.PHONY: setup demo web test test-all test-web bench bench-gpu lint format types clean
 
 setup: $(VENV)/.installed
 
@@ -14,7 +14,7 @@ $(VENV)/.created:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,fetch]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,fetch,tune,web]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml
@@ -23,12 +23,29 @@ $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml
 
 demo: setup
 	$(BIN)/lentigo compare --out $(DEMO)
+	$(BIN)/lentigo export $(DEMO)/runs/tiny_vgg --out $(DEMO)/model
 
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not web"
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# The page for the phone: needs node 20.19 or newer and npm; its tests also Debian's chromium.
+WEB := src/lentigo/deploy/web
+WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f ! -name package-lock.json -print)
+
+web: $(WEB)/index.html
+
+web/node_modules/.installed: web/package.json
+	cd web && npm install --no-audit --no-fund --no-package-lock
+	@touch $@
+
+$(WEB)/index.html: web/node_modules/.installed $(WEB_SOURCES)
+	cd web && npm run --silent types && npm run --silent build
+
+test-web: web $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m web tests/web
 
 # make bench DATA=../shared/data/kaggle10605; without DATA on drawn lesions
 bench: $(VENV)/.installed-dev

@@ -14,12 +14,26 @@ import pytest
 from typer.models import OptionInfo
 
 from lentigo import cli
-from lentigo.cli import data_commands, evidence_commands, explain_commands, tune_commands
+from lentigo.cli import data_commands, evidence_commands, explain_commands, tune_commands, use_commands
 from lentigo.config import ALLOWED_PROTOCOLS, PROTOCOLS, SOURCE_PROTOCOLS, Experiment
 from lentigo.data.synthetic import write_dataset
 from lentigo.errors import ConfigError
 
-COMMANDS = ("compare", "audit", "train", "evaluate", "explain", "split", "fetch", "draw", "models", "tune")
+COMMANDS = (
+    "compare",
+    "audit",
+    "train",
+    "evaluate",
+    "explain",
+    "split",
+    "fetch",
+    "draw",
+    "models",
+    "tune",
+    "export",
+    "predict",
+    "serve",
+)
 FAST = ["--set", "data.image_px=64", "--set", "preprocessing.resize_px=32", "--set", "train.batch_size=8"]
 
 
@@ -61,7 +75,8 @@ def test_every_command_has_an_example_in_its_help(
 
 def test_an_option_with_a_placeholder_has_its_name_written_out() -> None:
     """Typer up to 0.27 would call it by the placeholder: --PROTOCOL."""
-    apps = (cli.app, data_commands.app, evidence_commands.app, explain_commands.app, tune_commands.app)
+    modules = (cli, data_commands, evidence_commands, explain_commands, tune_commands, use_commands)
+    apps = [module.app for module in modules]
     callbacks = [command.callback for app in apps for command in app.registered_commands if command.callback]
     assert len(callbacks) >= len(COMMANDS)
     told = 0

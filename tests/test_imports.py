@@ -53,6 +53,7 @@ TORCH_FREE = (
     "report/predictions_page.py",
     "deploy/screen.py",
     "deploy/quality.py",
+    "deploy/lesion_spot.py",
     "deploy/server.py",
 )
 BUILT_ON_TORCH = {"timm", "lightning", "lightning_fabric", "captum", "pytorch_grad_cam"}

@@ -89,7 +89,7 @@ def test_folder_of_another_training_is_refused(tmp_path: Path, noise_data: Train
         (experiment.changed(seed=3), noise_data, r"run holds another experiment \(seed is 0 there and 3 here\)"),
         (
             experiment.changed(train={"epochs": 2, "limit_s": 9.0}), noise_data,
-            r"\(train.epochs is 1 there and 2 here; train.limit_s is not given there and 9.0 here\); resume with its own",
+            r"\(train.epochs is 1 there and 2 here; train.limit_s is not given there and 9.0 here\); resume with",
         ),
         (
             experiment, replace(noise_data, pack=replace(noise_data.pack, folder=noise_data.pack.folder.parent / "x")),

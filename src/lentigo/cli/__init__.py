@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from lentigo import __version__
-from lentigo.cli import data_commands, evidence_commands, explain_commands, tune_commands
+from lentigo.cli import data_commands, evidence_commands, explain_commands, tune_commands, use_commands
 from lentigo.cli.options import (
     DATA_HELP,
     NOTICE,
@@ -54,6 +54,7 @@ _TRAIN_EXTRA = {
     "cv2", "threadpoolctl",
 }  # fmt: skip
 _TUNE_EXTRA = {"optuna", "sqlalchemy", "alembic"}
+_WEB_EXTRA = {"fastapi", "uvicorn", "starlette", "python_multipart"}
 
 
 def _version(on: bool | None) -> None:
@@ -260,6 +261,7 @@ app.registered_commands[place:place] = [
     *evidence_commands.app.registered_commands,
     *explain_commands.app.registered_commands,
 ]
+app.registered_commands += use_commands.app.registered_commands
 
 
 def main() -> None:
@@ -274,8 +276,8 @@ def main() -> None:
         say_error(f"{error}; to go on, give {error.again}", 130)
         sys.exit(130)
     except ModuleNotFoundError as error:
-        extra = "tune" if error.name in _TUNE_EXTRA else "train"
-        if debug or error.name not in _TRAIN_EXTRA | _TUNE_EXTRA:
+        extra = "tune" if error.name in _TUNE_EXTRA else "web" if error.name in _WEB_EXTRA else "train"
+        if debug or error.name not in _TRAIN_EXTRA | _TUNE_EXTRA | _WEB_EXTRA:
             raise
         say_error(f"this command needs {error.name}; install it with: pip install 'lentigo[{extra}]'", 2)
         sys.exit(2)

@@ -1,0 +1,185 @@
+"""The commands that put a trained network to use: export, predict, serve."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lentigo.cli.options import NOTICE, CacheOpt, RunArg, data_of_run
+from lentigo.errors import ConfigError, ModelError
+from lentigo.terminal import Display, console, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lentigo.deploy.files import Screened
+
+app = typer.Typer()
+ModelArg = Annotated[Path, typer.Argument(metavar="MODEL", help="A model.onnx of `lentigo export`, or its folder.")]
+DEMO_MODEL = Path("demo") / "model"
+
+
+@app.command(
+    epilog="Examples:\n\nlentigo export runs/tiny_vgg\n\n"
+    "lentigo export runs/alexnet --out models/alexnet --quantize int8\n\n"
+    "lentigo export runs/tiny_vgg --web public   [dim]a page for any static host[/dim]"
+)
+def export(
+    run: RunArg,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default RUN/exported.")] = None,
+    quantize: Annotated[
+        Literal["int8"] | None, typer.Option(help="Keep weights in 8 bits; a fourth of the size.")
+    ] = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Keep weights in 16 bits; half the size.")] = False,
+    web: Annotated[Path | None, typer.Option(help="Also write the page with the model to this folder.")] = None,
+    cache: CacheOpt = None,
+) -> None:
+    """Write one ONNX file that scores an image, draws its heat map and doubts what it does not know."""
+    if quantize and fp16:
+        raise ConfigError("--quantize and --fp16 are both given; give one of them")
+    prepared = data_of_run(run, None, None, cache)
+    from lentigo.deploy.export import export_page, export_run
+    from lentigo.learn.run import TrainingData
+
+    data = TrainingData(table=prepared.table, pack=prepared.pack, split=prepared.split)
+    variant: Literal["float32", "float16", "int8"] = "int8" if quantize else "float16" if fp16 else "float32"
+    images = len(data.split.indices(data.table, "validation"))
+    with Display().bar("checking the exported model", images * (1 + (variant != "float32"))) as advance:
+        found = export_run(run, data, out or run / "exported", variant=variant, progress=advance)
+    about = found.about
+    say(f"{about['title']}, {variant}, {found.onnx.stat().st_size / 1e6:.2f} MB: {found.onnx}")
+    parity = about["parity"]
+    say(
+        f"on {parity['images']} validation images its logits differ from the checkpoint's by at most "
+        f"{parity['logit_difference']:.0e}, its maps by {parity['map_relative_difference']:.0e} of their largest value"
+    )
+    if variant != "float32":
+        lost, alike = about["variant"]["auc_loss"], about["variant"]["map_correlation"]
+        told = "one class is absent, so its AUC is not known" if lost is None else f"AUC lower by {lost:.4f}"
+        images = about["variant"]["images"]
+        say(f"{variant} against float32 on {images} validation images: {told}; maps correlate by {alike:.3f}")
+    if web is not None:
+        from lentigo.deploy.export import PAGE
+
+        export_page(found, PAGE, web)
+        say(f"the page, ready for any static host: {web}")
+    say(NOTICE)
+
+
+@app.command(
+    epilog="Examples:\n\nlentigo predict runs/tiny_vgg/exported mole.jpg\n\n"
+    "lentigo predict model.onnx photos/ --heatmaps maps\n\n"
+    "lentigo predict model.onnx 'photos/*.png' --format csv > results.csv"
+)
+def predict(
+    model: ModelArg,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders or patterns with * and ?.")],
+    form: Annotated[
+        Literal["table", "json", "csv"], typer.Option("--format", help="How results are written.")
+    ] = "table",
+    heatmaps: Annotated[Path | None, typer.Option(help="Folder for pictures with their heat maps.")] = None,
+    insist: Annotated[bool, typer.Option("--insist", help="Judge also pictures that would be refused.")] = False,
+) -> None:
+    """Screen pictures with an exported model, without torch; exit code 1 if any file could not be read."""
+    from lentigo.deploy.files import pictures, screen_files
+
+    failed = 0
+
+    def counted() -> "Iterator[Screened]":
+        nonlocal failed
+        for result in screen_files(model, pictures(images), heatmaps=heatmaps, insist=insist):
+            failed += result.screening is None
+            yield result
+
+    write = {"table": _table, "json": _json, "csv": _csv}[form]
+    write(counted())
+    if failed:
+        raise typer.Exit(1)
+
+
+def _table(results: "Iterable[Screened]") -> None:
+    from lentigo.deploy.files import findings_words
+
+    demo, written = False, 0
+    for result in results:
+        if not written:
+            say(f"{'band':<8}  {'p':>5}  image")
+        written += 1
+        if result.screening is None:
+            say(f"{'failed':<8}  {'':>5}  {result.error}")
+            continue
+        found = result.screening
+        demo |= found.demo
+        share = "" if found.probability is None else f"{found.probability:.3f}"
+        words = findings_words(found)
+        say(f"{found.band:<8}  {share:>5}  {found.name}{'  (' + words + ')' if words else ''}")
+    if not written:
+        raise ConfigError(
+            "no image was found; give files, or folders and patterns that hold JPEG, PNG, WebP, BMP or TIFF"
+        )
+    if demo:
+        say("DEMO: this model was trained on drawn lesions; its numbers say nothing of real ones.", stderr=True)
+    say(f"p: calibrated probability of malignant. No band means that a lesion is harmless. {NOTICE}", stderr=True)
+
+
+def _json(results: "Iterable[Screened]") -> None:
+    """One array, written element by element."""
+    screen, mark = console(), "["
+    for result in results:
+        found = result.screening
+        told = {"image": str(result.path), "error": result.error} if found is None else found.to_dict()
+        screen.print(f"{mark}{json.dumps(told, ensure_ascii=False)}", end="")
+        mark = ",\n "
+    screen.print("[]" if mark == "[" else "]")
+
+
+def _csv(results: "Iterable[Screened]") -> None:
+    from lentigo.deploy.files import CSV_HEADER, csv_row
+
+    screen = console()
+
+    def write(cells: "Iterable[str]") -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(cells)
+        screen.print(line.getvalue())
+
+    write(CSV_HEADER)
+    for result in results:
+        write(csv_row(result))
+
+
+@app.command(
+    epilog="Examples:\n\nlentigo serve runs/tiny_vgg/exported\n\n"
+    "lentigo serve   [dim]the model of `make demo`[/dim]\n\n"
+    "lentigo serve model.onnx --port 9000 --keep received"
+)
+def serve(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL]", help="A model.onnx or its folder; left out: demo/model.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep every picture and its result here; default: none is kept.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that screen; default one a core.")] = None,
+) -> None:
+    """Serve the screening page and its API on this machine; pictures are judged and forgotten."""
+    from lentigo.deploy.model_file import model_path
+    from lentigo.deploy.server import create_app
+    from lentigo.deploy.serving import serve as serve_app
+
+    if model is None and not (DEMO_MODEL / "model.onnx").is_file():
+        raise ModelError(
+            f"{DEMO_MODEL / 'model.onnx'} does not exist; `make demo` trains and exports it, or give the model.onnx of "
+            "`lentigo export RUN`"
+        )
+    path = model_path(model or DEMO_MODEL)
+
+    def ready(url: str) -> None:
+        say(f"serving {path} at {url}  (Ctrl-C stops)\n{NOTICE}", stderr=True)
+
+    serve_app(create_app(path, keep=keep, workers=workers), host=host, port=port, ready=ready)

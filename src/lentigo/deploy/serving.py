@@ -1,0 +1,81 @@
+"""Run an app with uvicorn until it is told to stop; then what runs is finished and what is new is refused."""
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from lentigo.errors import ConfigError
+
+KEEP_ALIVE_S = 30  # of a connection that nobody uses
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def serve(
+    app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000, ready: Callable[[str], None] | None = None
+) -> None:
+    """Serve `app` until SIGINT or SIGTERM; a second SIGINT stops at once.
+
+    Args:
+        app: from `create_app`.
+        host: address to listen at; 127.0.0.1 is reached from this machine only.
+        port: 0 takes a free one.
+        ready: called with the page's URL when requests are answered.
+    Raises: ConfigError: there is no such address here, or the port is taken.
+    """
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # else a line for every malformed form
+    # A picture may wait and work for limit_s each; then the connection is cut.
+    patience_s = int(2 * app.state.service.pool.limit_s) + 5
+    config = uvicorn.Config(
+        app,
+        log_level="error",  # not a line for every malformed request
+        access_log=False,  # who asked for what is nobody's business
+        server_header=False,
+        proxy_headers=False,  # the client's address is not used
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=patience_s,
+    )
+    with closing(_listen(host, port)) as listener:
+        _Server(config, ready or (lambda _: None)).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if sockets and not self.should_exit:
+            self._ready(_url(sockets[0]))
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, which raises the signal again at the end; here a stop that was asked for is a success."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may listen to signals
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cannot listen at {host} port {port} ({error}); choose another --host or --port") from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -1,0 +1,136 @@
+"""`lentigo predict`: many files, in order, in three forms; a bad one stops nothing and is counted."""
+
+import csv
+import io
+import itertools
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lentigo import cli
+from lentigo.deploy.files import Picture, pictures, screen_files
+from lentigo.deploy.screen import Screener
+
+
+@pytest.fixture
+def folder(drawn: Path, tmp_path: Path) -> Path:
+    """Three pictures, one of them deeper, one broken, and a text."""
+    moles = sorted(drawn.rglob("*.jpg"))[:3]
+    (tmp_path / "moles" / "old").mkdir(parents=True)
+    shutil.copy(moles[0], tmp_path / "moles" / "b.jpg")
+    shutil.copy(moles[1], tmp_path / "moles" / "a.JPG")
+    shutil.copy(moles[2], tmp_path / "moles" / "old" / "b.jpg")
+    (tmp_path / "moles" / "c.png").write_bytes(b"\x89PNG broken")
+    (tmp_path / "moles" / "notes.txt").write_text("no picture")
+    return tmp_path / "moles"
+
+
+@pytest.fixture
+def predict(model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs `lentigo predict MODEL ...`; what it printed."""
+
+    def run(*words: str | Path, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["lentigo", "predict", str(model), *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert (caught.value.code or 0) == code, err
+        return out if code != 2 else err
+
+    return run
+
+
+def test_folders_and_patterns_are_looked_through_by_name(folder: Path) -> None:
+    def named(*given: str | Path) -> list[str]:
+        return [str(picture.path) for picture in pictures(map(str, given))]
+
+    below = [folder / "a.JPG", folder / "b.jpg", folder / "c.png", folder / "old" / "b.jpg"]
+    assert named(folder) == [str(path) for path in below]
+    assert named(folder / "*.jpg", folder / "notes.txt") == [str(folder / "b.jpg"), str(folder / "notes.txt")]
+    assert named(folder / "**" / "b.jpg") == [str(folder / "b.jpg"), str(folder / "old" / "b.jpg")]
+    assert named(folder / "x*.jpg", folder / "gone.png") == [str(folder / "x*.jpg"), str(folder / "gone.png")]
+    odd = folder / "a[1].png"
+    odd.write_bytes(b"")
+    assert named(odd) == [str(odd)]  # a name, where there is a file of that name
+
+
+def test_results_keep_the_order_and_a_bad_file_stops_nothing(folder: Path, model: Path) -> None:
+    found = list(screen_files(model, pictures([str(folder)]), insist=True, threads=2))
+    assert [result.path.name for result in found] == ["a.JPG", "b.jpg", "c.png", "b.jpg"]
+    assert [result.screening is None for result in found] == [False, False, True, False]
+    assert "c.png is a damaged PNG" in found[2].error
+    alone = Screener(model).screen(folder / "b.jpg", insist=True)
+    assert found[1].screening is not None
+    assert found[1].screening.logit == pytest.approx(alone.logit, abs=1e-6)
+
+
+def test_files_may_be_without_end(folder: Path, model: Path) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Picture]:
+        nonlocal taken
+        for _ in itertools.count():
+            taken += 1
+            yield Picture(path=folder / "b.jpg", place=Path("b.jpg"))
+
+    results = screen_files(model, endless(), threads=2)
+    assert len(list(itertools.islice(results, 5))) == 5
+    results.close()  # type: ignore[attr-defined]
+    assert taken < 20
+
+
+def test_heat_maps_have_a_place_each(folder: Path, model: Path, tmp_path: Path) -> None:
+    given = [str(folder), str(folder / "b.jpg"), str(folder / "old" / "b.jpg")]
+    list(screen_files(model, pictures(given), heatmaps=tmp_path / "maps", insist=True))
+    found = {str(path.relative_to(tmp_path / "maps")) for path in (tmp_path / "maps").rglob("*") if path.is_file()}
+    assert found == {"a.png", "b.png", "old/b.png", "b-2.png", "b-3.png"}
+    first, again = (np.asarray(Image.open(tmp_path / "maps" / name)) for name in ("b.png", "b-2.png"))
+    assert first.shape == (64, 64, 3)
+    assert np.array_equal(first, again)
+
+
+def test_the_table(predict: Callable[..., str], folder: Path) -> None:
+    lines = predict(folder, "--insist", code=1).splitlines()
+    assert lines[0].split() == ["band", "p", "image"]
+    assert [line.split()[0] in ("low", "unclear", "high") for line in lines[1:]] == [True, True, False, True]
+    assert lines[3].startswith("failed")
+    assert "c.png is a damaged PNG" in lines[3]
+    assert predict(folder / "b.jpg", "--insist")
+
+
+def test_json_and_csv_say_the_same(predict: Callable[..., str], folder: Path) -> None:
+    told = json.loads(predict(folder, "--format", "json", "--insist", code=1))
+    rows = list(csv.DictReader(io.StringIO(predict(folder, "--format", "csv", "--insist", code=1))))
+    assert [entry["image"] for entry in told] == [row["image"] for row in rows]
+    for entry, row in zip(told, rows, strict=True):
+        assert entry.get("error", "") == row["error"]
+        if "error" not in entry:
+            assert float(row["probability"]) == pytest.approx(entry["probability"], rel=1e-5)
+            assert row["band"] == entry["band"]
+            findings = [f"{finding['name']}:{finding['severity']}" for finding in entry["findings"]]
+            assert row["findings"] == ";".join(findings)
+
+
+def test_nothing_to_screen(predict: Callable[..., str], tmp_path: Path) -> None:
+    assert "no image was found; give files, or folders and patterns" in predict(tmp_path, code=2)
+    assert json.loads(predict(tmp_path, "--format", "json")) == []
+    assert predict(tmp_path / "*.jpg", code=1).splitlines()[1].startswith("failed")
+
+
+def test_a_wrong_model_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["lentigo", "predict", str(tmp_path), "a.jpg"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        f"lentigo: {tmp_path}/model.onnx does not exist; give the model.onnx that `lentigo export RUN` wrote, or its "
+        "folder\n"
+    )

@@ -1,0 +1,118 @@
+/**
+ * Moles and their photos, kept in this browser's IndexedDB and nowhere else.
+ * Photos are kept as bytes, not as Blobs: Safari loses Blobs in private windows.
+ */
+
+import type { Preprocessing, Screening } from "./types";
+
+export interface Mole {
+  readonly id: string;
+  readonly name: string;
+  readonly created: string; // ISO 8601
+}
+
+export interface Visit {
+  readonly id: string;
+  readonly mole: string;
+  readonly taken: string; // ISO 8601, when the photo was checked
+  readonly photo: ArrayBuffer; // JPEG of the square that the model saw
+  readonly screening: Screening;
+  readonly model: { readonly name: string; readonly title: string; readonly sha256: string; readonly demo: boolean };
+  readonly heat: { readonly preprocessing: Preprocessing; readonly cam_maximum: number }; // how to draw the map
+}
+
+const MOLES = "moles";
+const VISITS = "visits";
+// An origin may hold several of these pages (as on a shared static host); each keeps its own.
+const NAME = `lentigo ${new URL(".", location.href).pathname}`;
+
+export async function moles(): Promise<Mole[]> {
+  const all = await read<Mole[]>(MOLES, (store) => store.getAll());
+  return all.sort((a, b) => a.name.localeCompare(b.name));
+}
+
+/** Newest first. */
+export async function visits(mole?: string): Promise<Visit[]> {
+  const all = await read<Visit[]>(VISITS, (store) =>
+    mole === undefined ? store.getAll() : store.index("mole").getAll(mole),
+  );
+  return all.sort((a, b) => b.taken.localeCompare(a.taken));
+}
+
+export function visit(id: string): Promise<Visit | undefined> {
+  return read<Visit | undefined>(VISITS, (store) => store.get(id));
+}
+
+export async function addMole(name: string): Promise<Mole> {
+  const mole = { id: newId(), name, created: new Date().toISOString() };
+  await write([MOLES], (store) => store(MOLES).add(mole));
+  return mole;
+}
+
+export async function addVisit(entry: Omit<Visit, "id" | "taken">): Promise<Visit> {
+  const added = { ...entry, id: newId(), taken: new Date().toISOString() };
+  await write([VISITS], (store) => store(VISITS).add(added));
+  return added;
+}
+
+export function removeVisit(id: string): Promise<void> {
+  return write([VISITS], (store) => store(VISITS).delete(id));
+}
+
+/** The mole and all its photos. */
+export async function removeMole(id: string): Promise<void> {
+  const gone = await visits(id);
+  await write([MOLES, VISITS], (store) => {
+    store(MOLES).delete(id);
+    for (const entry of gone) store(VISITS).delete(entry.id);
+  });
+}
+
+export function removeAll(): Promise<void> {
+  return write([MOLES, VISITS], (store) => {
+    store(MOLES).clear();
+    store(VISITS).clear();
+  });
+}
+
+function newId(): string {
+  const random = crypto.getRandomValues(new Uint8Array(12)); // randomUUID is missing on plain http
+  return Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+let opened: Promise<IDBDatabase> | undefined;
+
+function database(): Promise<IDBDatabase> {
+  opened ??= new Promise<IDBDatabase>((resolve, reject) => {
+    const request = indexedDB.open(NAME, 1);
+    request.onupgradeneeded = () => {
+      request.result.createObjectStore(MOLES, { keyPath: "id" });
+      request.result.createObjectStore(VISITS, { keyPath: "id" }).createIndex("mole", "mole");
+    };
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  }).catch((error: unknown) => {
+    opened = undefined; // so that a later try opens anew
+    throw error;
+  });
+  return opened;
+}
+
+async function read<T>(name: string, ask: (store: IDBObjectStore) => IDBRequest): Promise<T> {
+  const request = ask((await database()).transaction(name).objectStore(name));
+  return new Promise<T>((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result as T);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+/** Done only when the browser has committed it. */
+async function write(names: string[], change: (store: (name: string) => IDBObjectStore) => void): Promise<void> {
+  const transaction = (await database()).transaction(names, "readwrite");
+  change((name) => transaction.objectStore(name));
+  return new Promise<void>((resolve, reject) => {
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => reject(transaction.error);
+    transaction.onerror = () => reject(transaction.error);
+  });
+}

@@ -1,0 +1,108 @@
+/** When to see a doctor, what this is, how it works, what it keeps. */
+
+import { heading, work, type View } from "../app";
+import { el, type Child } from "../dom";
+import { strings } from "../strings";
+
+export function aboutView(): View {
+  const words = strings.about;
+  const { about } = work;
+  const node = el(
+    "article",
+    { class: "about" },
+    heading(words.title),
+    el(
+      "section",
+      { class: "card doctor" },
+      el("h2", { id: "doctor", tabindex: -1 }, words.doctor_title),
+      el("p", {}, words.doctor_lead),
+      el(
+        "ul",
+        {},
+        words.doctor.map((line) => el("li", {}, line)),
+      ),
+      el("p", {}, words.doctor_soon),
+    ),
+    part(words.what_title, words.what),
+    part(words.how_title, words.how),
+    part(words.privacy_title, words.privacy),
+    part(words.install_title, words.install),
+    el("h2", {}, words.model_title),
+    about?.demo ? el("p", { class: "demo-note" }, words.demo) : null,
+    about ? el("div", { class: "model-card" }, cardText(about.card)) : el("p", { class: "muted" }, words.no_model),
+  );
+  return { title: words.title, node };
+}
+
+function part(title: string, text: string): Child {
+  return [el("h2", {}, title), el("p", {}, text)];
+}
+
+/** Of the card's Markdown, headings, lists, tables and paragraphs; anything else is shown as it is written. */
+export function cardText(markdown: string): Child {
+  return markdown
+    .split(/\n(?=#)|\n\s*\n/)
+    .map((block) => block.trim())
+    .filter((block) => block !== "")
+    .flatMap((block) => block.split(/(?<=^#.*)\n/))
+    .map(cardBlock);
+}
+
+function cardBlock(block: string): HTMLElement {
+  const title = /^#+\s+(.*)$/.exec(block);
+  if (title) return el("h3", {}, plain(title[1] ?? ""));
+  const lines = block.split("\n");
+  if (lines.every((line) => /^\s*[-*] |^\s{2,}\S/.test(line))) {
+    return el(
+      "ul",
+      {},
+      block
+        .split(/\n(?=\s*[-*] )/)
+        .map((item) => el("li", {}, plain(item.replace(/^\s*[-*] /, "").replace(/\n\s*/g, " ")))),
+    );
+  }
+  if (lines.length > 1 && lines.every((line) => line.startsWith("|"))) return table(lines);
+  return el("p", {}, plain(block.replace(/\n/g, " ")));
+}
+
+function table(lines: readonly string[]): HTMLElement {
+  const cells = (line: string) =>
+    line
+      .replace(/^\||\|\s*$/g, "")
+      .split("|")
+      .map((cell) => plain(cell.trim()));
+  const [head = "", , ...rows] = lines;
+  return el(
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": strings.result.card },
+    el(
+      "table",
+      {},
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          cells(head).map((cell) => el("th", { scope: "col" }, cell)),
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        rows.map((row) =>
+          el(
+            "tr",
+            {},
+            cells(row).map((cell) => el("td", {}, cell)),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+/** Without the marks for bold, code and links. */
+function plain(text: string): string {
+  return text.replace(/\*\*|`/g, "").replace(/\[([^\]]*)\]\(([^)]*)\)/g, "$1 ($2)");
+}
