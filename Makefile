@@ -61,6 +61,10 @@ bench: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz_images.py --workers 1
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kill.py
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/cam.py --images 128 --vgg11-images 64
+	$(BIN)/python benchmarks/single_image.py
+	$(if $(DATA),OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py $(dir $(DATA)))
+	$(if $(wildcard $(DEMO)/model),$(BIN)/python benchmarks/malformed_uploads.py $(DEMO)/model/model.onnx)
+	$(if $(wildcard $(DEMO)/model),$(BIN)/python benchmarks/serve_load.py $(DEMO)/model/model.onnx)
 
 # make bench-gpu DATA=../shared/data/kaggle10605; without a GPU, or without DATA, a dry run on drawn lesions
 bench-gpu: $(VENV)/.installed-dev
@@ -79,4 +83,4 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info src/*.egg-info
+	rm -rf $(VENV) $(DEMO) $(WEB) web/node_modules build dist *.egg-info src/*.egg-info

@@ -69,7 +69,8 @@ class Display:
         say_verdict(verdict)
 
     @contextlib.contextmanager
-    def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
+    def bar(self, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Takes the number done since the last call; `total` None: nobody knows how many there are."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         screen = console(stderr=True)

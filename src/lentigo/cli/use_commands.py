@@ -1,8 +1,10 @@
 """The commands that put a trained network to use: export, predict, serve."""
 
+import contextlib
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -87,15 +89,20 @@ def predict(
     from lentigo.deploy.files import pictures, screen_files
 
     failed = 0
-
-    def counted() -> "Iterator[Screened]":
-        nonlocal failed
-        for result in screen_files(model, pictures(images), heatmaps=heatmaps, insist=insist):
-            failed += result.screening is None
-            yield result
-
     write = {"table": _table, "json": _json, "csv": _csv}[form]
-    write(counted())
+    # Where the results are seen, they are the progress.
+    bar = contextlib.nullcontext(None) if sys.stdout.isatty() else Display().bar("screening", None)
+    with bar as advance:
+
+        def counted() -> "Iterator[Screened]":
+            nonlocal failed
+            for result in screen_files(model, pictures(images), heatmaps=heatmaps, insist=insist):
+                failed += result.screening is None
+                if advance is not None:
+                    advance(1)
+                yield result
+
+        write(counted())
     if failed:
         raise typer.Exit(1)
 
