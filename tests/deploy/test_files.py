@@ -95,6 +95,14 @@ def test_heat_maps_have_a_place_each(folder: Path, model: Path, tmp_path: Path) 
     assert np.array_equal(first, again)
 
 
+def test_a_large_picture_has_a_smaller_heat_map(folder: Path, model: Path, tmp_path: Path) -> None:
+    with Image.open(folder / "b.jpg") as picture:
+        picture.resize((2048, 1536)).save(tmp_path / "large.png")
+    list(screen_files(model, pictures([str(tmp_path / "large.png")]), heatmaps=tmp_path / "maps", insist=True))
+    with Image.open(tmp_path / "maps" / "large.png") as drawn:
+        assert drawn.size == (1024, 768)
+
+
 def test_the_table(predict: Callable[..., str], folder: Path) -> None:
     lines = predict(folder, "--insist", code=1).splitlines()
     assert lines[0].split() == ["band", "p", "image"]

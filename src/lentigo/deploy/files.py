@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from lentigo.deploy.screen import Screener, Screening, heat_overlay
@@ -16,6 +18,7 @@ from lentigo.files import whole_file
 from lentigo.imaging import read_image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+HEATMAP_PX = 1024  # of the longer side, at most: a map has 75 cells, and 50 megapixels of colours would take gigabytes
 _WILD = frozenset("*?[")
 
 
@@ -109,8 +112,20 @@ def _screened(screener: Screener, path: Path, place: Path | None, insist: bool) 
     except ImageError as error:
         return Screened(path=path, screening=None, error=str(error))
     if place is not None and screening.heat is not None:
-        _write_picture(place, Image.fromarray(heat_overlay(image, screening.heat, screener.about)))
+        small = _at_most(image, HEATMAP_PX)
+        _write_picture(place, Image.fromarray(heat_overlay(small, screening.heat, screener.about)))
     return Screened(path=path, screening=screening, error="")
+
+
+def _at_most(
+    image: UInt8[np.ndarray, "height width 3"], side_px: int
+) -> UInt8[np.ndarray, "small_height small_width 3"]:
+    """The image, made smaller where its longer side is longer."""
+    if max(image.shape[:2]) <= side_px:
+        return image
+    picture = Image.fromarray(image)
+    picture.thumbnail((side_px, side_px))
+    return np.asarray(picture)
 
 
 def _write_picture(path: Path, picture: Image.Image) -> None:
