@@ -76,7 +76,7 @@ def test_the_file_says_what_a_user_must_know(finished: Finished, model: Path) ->
     assert told["training"]["checkpoint_sha256"] == sha256_of(finished.run / "checkpoint.safetensors")
     assert told["training"]["pack_key"] == finished.data.pack.key
     assert (told["validation"]["n"], told["outlier"]["fitted_on"]) == (72, 72)
-    assert told["parity"]["images"] == 64
+    assert (told["parity"]["images"], told["parity"]["images_on_edge"]) == (64, 0)
     assert told["parity"]["logit_difference"] <= 1e-4
     assert told["variant"] == {"precision": "float32", "auc_loss": 0.0, "map_correlation": 1.0, "images": 72}
     assert "no medical device" in told["card"]
@@ -123,6 +123,26 @@ def test_a_graph_that_differs_is_not_written(
     with pytest.raises(ModelError, match=r"differs from the checkpoint: logits by 2\.0e-04, .* nothing was written"):
         export_run(finished.run, finished.data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_image_on_the_edge_of_a_relu_is_known() -> None:
+    """Pre-activations of the second image are 1 and 1e-9, of the third 0 and 2; the others have none near 0."""
+    import torch
+    from torch import nn
+
+    from lentigo.models.contract import LesionClassifier
+
+    head = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False), nn.ReLU(inplace=True), nn.Linear(2, 1))
+    head[1].weight.data[:] = torch.eye(2)
+    images = torch.zeros(4, 3, 1, 2)
+    images[:, 0, 0] = torch.tensor([[1.0, -1.0], [1.0, 1e-9], [0.0, 2.0], [-1e-3, 5.0]])
+    features = nn.Conv2d(3, 1, 1, bias=False)
+    features.weight.data[:] = torch.tensor([1.0, 0, 0])[None, :, None, None]
+    network = LesionClassifier(features, head)
+    assert export_module._on_edge(network, images).tolist() == [False, True, True, False]
+    without = LesionClassifier(features, nn.Sequential(nn.Flatten(), nn.Linear(2, 1)))
+    assert export_module._on_edge(without, images).tolist() == [False] * 4
+    assert not head[2]._forward_pre_hooks
 
 
 @pytest.mark.parametrize(("variant", "kind"), [("float16", onnx.TensorProto.FLOAT16), ("int8", onnx.TensorProto.INT8)])

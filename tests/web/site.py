@@ -19,6 +19,13 @@ class _Handler(SimpleHTTPRequestHandler):
         """Quiet: what was asked for is seen in the browser."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Quiet: a tab that is closed hangs up, and what goes wrong otherwise is seen in the browser."""
+
+
 def copy_page(folder: Path) -> None:
     shutil.copytree(BUILT, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model"))
 
@@ -26,8 +33,7 @@ def copy_page(folder: Path) -> None:
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """The address of `folder`, until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.web.conftest import Site, Visit
-from tests.web.test_page import HIGH, LOW, UNCLEAR, bare_skin, drawn, wide_picture
+from tests.web.pictures import HIGH, LOW, UNCLEAR, bare_skin, drawn, wide_picture
 
 pytestmark = pytest.mark.web
 

@@ -1,54 +1,20 @@
 """The page as a person uses it: a photo in, a result or a refusal out, by finger, mouse, keyboard or camera."""
 
-import io
-import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from lentigo.data.synthetic import draw_lesion
 from tests.web.conftest import Site, Visit, png
-from tests.web.site import copy_page, served
-from tests.web.small_model import model_bytes, write_model
+from tests.web.pictures import HAIRY, HIGH, LOW, UNCLEAR, bare_skin, blue_spot, drawn, heat_pixels, wide_picture
 
 pytestmark = pytest.mark.web
-AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
-DOCTOR = "See a doctor when in doubt."
-LOW, HIGH, UNCLEAR, HAIRY = 1, 2, 7, 5  # pictures of series 3 that the small model and the gate judge so
-
-
-def drawn(index: int, size_px: int = 300) -> bytes:
-    return png(draw_lesion(3, index, malignant=index % 2 == 0, size_px=size_px).image)
-
-
-def bare_skin() -> bytes:
-    grain = np.random.default_rng(1).normal(0, 9, (300, 300, 1))
-    return png(np.clip(np.array([205, 160, 140]) + grain, 0, 255).astype(np.uint8))
-
-
-def blue_spot() -> bytes:
-    spot = draw_lesion(3, LOW, malignant=False).image[..., ::-1]
-    return png((spot * np.array([0.4, 0.7, 1])).astype(np.uint8))
 
 
 def square(page: Visit) -> dict[str, float]:
     found: dict[str, float] = page.call("() => lentigo.work.square")
     return found
-
-
-def heat_pixels(page: Visit) -> np.ndarray:
-    """Red, green, blue and opacity of the heat map on show."""
-    values = page.call(
-        """() => { const canvas = document.querySelector(".over");
-                   return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]; }"""
-    )
-    side = int((len(values) / 4) ** 0.5)
-    return np.array(values, np.uint8).reshape(side, side, 4)
 
 
 # ---------------------------------------------------------------- from a picture to a result
@@ -159,12 +125,6 @@ def test_a_picture_may_be_pasted_or_dropped(page: Visit, event: str) -> None:
 
 
 # ---------------------------------------------------------------- the frame
-
-
-def wide_picture() -> bytes:
-    """300 x 500 pixels with the spot in the right half."""
-    spot = draw_lesion(3, LOW, malignant=False).image
-    return png(np.concatenate([np.full((300, 200, 3), spot[0, 0], np.uint8), spot], axis=1))
 
 
 def drag(page: Visit, start: tuple[float, float], stop: tuple[float, float]) -> None:
@@ -312,219 +272,3 @@ def test_without_a_camera_the_phones_camera_app_is_offered(
     assert fallback.get_attribute("accept") == "image/*"
     fallback.set_input_files({"name": "spot.png", "mimeType": "image/png", "buffer": drawn(LOW)})
     page.tab.wait_for_selector(".stage")
-
-
-# ---------------------------------------------------------------- offline, other hosts, other models
-
-
-@pytest.fixture
-def own_site(chromium: Any, tmp_path: Path) -> Path:
-    """A site that the test may change; the page lies in a folder of it, as on a shared host."""
-    copy_page(tmp_path / "clinic" / "spots")
-    write_model(tmp_path / "clinic" / "spots" / "model", title="First model")
-    return tmp_path
-
-
-def installed(page: Visit) -> None:
-    page.call("() => navigator.serviceWorker.ready")
-    page.tab.wait_for_function("() => navigator.serviceWorker.controller !== null")
-
-
-def test_works_offline_after_one_visit(visit: Callable[..., Visit], own_site: Path) -> None:
-    with served(own_site) as url:
-        page = visit(f"{url}clinic/spots/")
-        page.open()
-        page.tab.get_by_text("Model ready").wait_for()
-        installed(page)
-    page.allowed.append("Failed to load resource: net::ERR_CONNECTION_REFUSED")  # model.json is asked for anew
-    page.tab.reload()
-    page.tab.get_by_text("Model ready: First model").wait_for()
-    assert page.check(drawn(HIGH)) == "High"
-    assert heat_pixels(page)[..., 3].max() > 200
-    names = page.call("() => caches.keys()")
-    assert len(names) == 2
-    assert all(name.startswith("lentigo /clinic/spots/ ") for name in names)
-
-
-def test_a_new_model_is_used_at_the_next_visit_and_the_old_one_dropped(
-    visit: Callable[..., Visit], own_site: Path
-) -> None:
-    model = own_site / "clinic" / "spots" / "model"
-    with served(own_site) as url:
-        page = visit(f"{url}clinic/spots/")
-        page.open()
-        page.tab.get_by_text("Model ready: First model").wait_for()
-        installed(page)
-        write_model(model, title="Second model", onnx_bytes=model_bytes(bias=-3.0))
-        page.tab.reload()
-        page.tab.get_by_text("Model ready: Second model").wait_for()
-        assert page.check(drawn(UNCLEAR)) == "Low"
-        kept = page.call(
-            "async () => (await (await caches.open('lentigo /clinic/spots/ model')).keys()).map((r) => r.url)"
-        )
-    assert sorted(name.rsplit("/", 1)[1].split("?")[0] for name in kept) == ["model.json", "model.onnx"]
-
-
-def test_a_new_page_replaces_the_old_one(visit: Callable[..., Visit], own_site: Path) -> None:
-    folder = own_site / "clinic" / "spots"
-    with served(own_site) as url:
-        page = visit(f"{url}clinic/spots/")
-        page.open()
-        installed(page)
-        index, worker = folder / "index.html", folder / "sw.js"
-        index.write_text(index.read_text().replace("<title>", "<title>New "))
-        code = worker.read_text()
-        version = page.call("async () => (await caches.keys()).find((name) => name.includes(' page '))").split()[-1]
-        worker.write_text(code.replace(version, "0123456789ab"))
-        page.tab.reload()
-        page.tab.get_by_text("A newer version of this page is ready").wait_for()
-        page.tab.goto("about:blank")  # the last tab is closed
-        page.requests.remove("about:blank") if "about:blank" in page.requests else None
-        page.tab.wait_for_timeout(300)
-        page.open()
-        assert "New lentigo" in page.call("async () => await (await fetch('./index.html')).text()")
-        names = page.call("() => caches.keys()")
-    assert [name for name in names if " page " in name] == ["lentigo /clinic/spots/ page 0123456789ab"]
-
-
-@pytest.mark.parametrize("damage", ["missing", "another file", "other format"])
-def test_a_model_that_cannot_be_used_is_named(visit: Callable[..., Visit], own_site: Path, damage: str) -> None:
-    model = own_site / "clinic" / "spots" / "model"
-    if damage == "missing":
-        shutil.rmtree(model)
-    elif damage == "another file":
-        (model / "model.onnx").write_bytes(model_bytes()[:-9])
-    else:
-        write_model(model, format=2)
-    with served(own_site) as url:
-        page = visit(f"{url}clinic/spots/")
-        page.allowed.append("404")
-        page.open()
-        problem = page.tab.locator(".problem")
-        problem.wait_for()
-        words = {"missing": "model/model.json: 404", "another file": "not the file that", "other format": "format 2"}
-        assert words[damage] in problem.inner_text()
-        write_model(model, title="Mended model")
-        page.press("Try again")
-        page.tab.get_by_text("Model ready: Mended model").wait_for()
-
-
-def test_a_demo_model_is_marked_everywhere(visit: Callable[..., Visit], own_site: Path) -> None:
-    write_model(
-        own_site / "clinic" / "spots" / "model",
-        demo=True,
-        bands={"low_below_logit": None, "high_from_logit": None, "reason": "Too few images."},
-    )
-    with served(own_site) as url:
-        page = visit(f"{url}clinic/spots/")
-        assert page.check(drawn(HIGH)) == "Unclear", "without bands every result is unclear"
-        assert "Too few images." in page.tab.inner_text(".verdict")
-        assert "DEMO" in page.tab.inner_text(".verdict")
-        for view in ("", "history", "about"):
-            page.open(view)
-            assert "DEMO model" in page.tab.inner_text(".demo")
-            assert page.tab.locator(".demo").bounding_box()["y"] < 200
-
-
-# ---------------------------------------------------------------- for everyone
-
-
-def each_view(page: Visit) -> Any:
-    """Name by name, each view with something in it."""
-    page.open()
-    page.tab.get_by_text("Model ready").wait_for()
-    yield "start"
-    page.choose(wide_picture())
-    yield "crop"
-    page.check(bare_skin())
-    yield "refused"
-    for index in (HAIRY, LOW):
-        page.check(drawn(index))
-        yield "result"
-        page.save("Left shoulder")
-    page.follow("History")
-    page.tab.wait_for_selector(".mole-list")
-    yield "history"
-    page.tab.get_by_role("link", name="Left shoulder").click()
-    page.tab.wait_for_selector(".visits")
-    yield "mole"
-    for box in page.tab.locator(".visits input").all():
-        box.check()
-    page.press("Compare the two photos")
-    page.tab.wait_for_selector(".pair")
-    yield "compare"
-    page.follow("About")
-    page.tab.wait_for_selector(".about")
-    yield "about"
-    page.open("camera")
-    page.tab.wait_for_selector("button:has-text('Take the photo'):enabled")
-    yield "camera"
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation_in_any_view(visit: Callable[..., Visit], scheme: str) -> None:
-    page = visit(color_scheme=scheme, permissions=["camera"], bypass_csp=True)  # axe comes from outside the page
-    for name in each_view(page):
-        page.call(AXE.read_text(encoding="utf-8") + "; undefined")
-        found = page.call("async () => (await axe.run()).violations")
-        assert [(name, one["id"], [node["html"][:90] for node in one["nodes"]]) for one in found] == []
-
-
-@pytest.mark.parametrize("width", [320, 390, 768, 1280])
-def test_every_view_fits_and_the_doctor_line_is_always_seen(visit: Callable[..., Visit], width: int) -> None:
-    page = visit(viewport={"width": width, "height": 700}, permissions=["camera"])
-    seen = set()
-    for name in each_view(page):
-        seen.add(name)
-        assert page.call("() => document.scrollingElement.scrollWidth") <= width, name
-        small = page.call(
-            """() => [...document.querySelectorAll("button, nav a, select, input[type=text]")]
-                 .map((found) => [found.textContent, found.getBoundingClientRect()])
-                 .filter(([, box]) => box.width > 0 && box.height < 44).map(([text]) => text)"""
-        )
-        assert small == [], f"{name}: too low for a finger"
-        for share in (0, 0.5, 1):
-            page.call("(share) => scrollTo(0, share * document.scrollingElement.scrollHeight)", share)
-            box = page.tab.get_by_text(DOCTOR, exact=True).bounding_box()
-            assert box["y"] >= 0, name
-            assert box["y"] + box["height"] <= 700, name
-    assert len(seen) == 9
-
-
-def test_dark_and_light_follow_the_device(visit: Callable[..., Visit]) -> None:
-    brightness = {}
-    for scheme in ("light", "dark"):
-        page = visit(color_scheme=scheme)
-        page.check(drawn(LOW))
-        shot = Image.open(io.BytesIO(page.tab.screenshot())).convert("L")
-        brightness[scheme] = np.median(np.asarray(shot))
-    assert brightness["light"] > 220
-    assert brightness["dark"] < 50
-
-
-def test_it_can_be_installed(page: Visit, site: Site) -> None:
-    manifest = page.call("async () => await (await fetch(document.querySelector('link[rel=manifest]').href)).json()")
-    assert (manifest["display"], manifest["start_url"], manifest["scope"]) == ("standalone", "./", "./")
-    sizes = set()
-    for icon in manifest["icons"]:
-        if icon["type"] == "image/png":
-            with Image.open(site.folder / icon["src"]) as picture:
-                assert f"{picture.width}x{picture.height}" == icon["sizes"]
-            sizes.add((icon["sizes"], icon.get("purpose", "any")))
-    assert sizes == {("192x192", "any"), ("512x512", "any"), ("512x512", "maskable")}
-    page.call("() => navigator.serviceWorker.ready")
-
-
-def test_the_content_policy_allows_nothing_from_elsewhere_and_nothing_inline(site: Site) -> None:
-    html = (site.folder / "index.html").read_text()
-    policy = re.findall(r'http-equiv="Content-Security-Policy"\s+content="([^"]*)"', html)[0]
-    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    assert rules["default-src"] == "'none'"
-    assert rules["script-src"] == "'self' 'wasm-unsafe-eval'"
-    assert rules["connect-src"] == rules["style-src"] == "'self'"
-    assert "unsafe-inline" not in policy
-    assert "<style" not in html
-    assert "style=" not in html
-    assert html.count("<script") == html.count('<script type="module" crossorigin src="./')
-    assert "http://" not in html
-    assert "https://" not in html

@@ -20,8 +20,10 @@ export function boxSums(plane: Plane | Mask, reach: number): Plane {
     }
   }
   return mapped(side, (y, x) => {
-    const [top, bottom] = [Math.max(y - reach, 0) * wide, Math.min(y + reach + 1, side) * wide];
-    const [left, right] = [Math.max(x - reach, 0), Math.min(x + reach + 1, side)];
+    const top = Math.max(y - reach, 0) * wide;
+    const bottom = Math.min(y + reach + 1, side) * wide;
+    const left = Math.max(x - reach, 0);
+    const right = Math.min(x + reach + 1, side);
     return sums[bottom + right]! - sums[top + right]! - sums[bottom + left]! + sums[top + left]!;
   });
 }
@@ -86,7 +88,9 @@ export function filled(mask: Mask): Mask {
 }
 
 export function maskOf(plane: Plane, inside: (value: number) => boolean): Mask {
-  return Uint8Array.from(plane, (value) => (inside(value) ? 1 : 0));
+  const mask = new Uint8Array(plane.length); // Uint8Array.from with a function takes ten times as long
+  for (let at = 0; at < plane.length; at++) if (inside(plane[at]!)) mask[at] = 1;
+  return mask;
 }
 
 export function not(mask: Mask): Mask {
@@ -103,7 +107,7 @@ export function times(plane: Plane, mask: Mask): Plane {
 
 export function total(plane: Plane | Mask): number {
   let sum = 0;
-  for (const value of plane) sum += value;
+  for (let at = 0; at < plane.length; at++) sum += plane[at]!;
   return sum;
 }
 

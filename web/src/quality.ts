@@ -163,12 +163,12 @@ function rank(values: Plane, inside: Mask, share: number): number {
   return sorted[Math.floor(share * sorted.length)] ?? 0;
 }
 
-function clippedShare(small: Pixels, seen: Mask): number {
+function clippedShare({ data }: Pixels, seen: Mask): number {
+  const bright = (at: number) => (data[at]! >= CLIPPED_FROM ? 1 : 0);
   let clipped = 0;
-  seen.forEach((inside, at) => {
-    const bright = small.data.subarray(3 * at, 3 * at + 3).filter((value) => value >= CLIPPED_FROM).length;
-    if (inside && bright >= 2) clipped++;
-  });
+  for (let at = 0; at < seen.length; at++) {
+    if (seen[at] && bright(3 * at) + bright(3 * at + 1) + bright(3 * at + 2) >= 2) clipped++;
+  }
   return clipped / total(seen);
 }
 
@@ -191,23 +191,34 @@ function hairShare(light: Plane, seen: Mask, spot: Mask): number {
 function darkLines(light: Plane): Mask {
   const side = sideOf(light);
   const reach = 3;
-  const wide = side + 2 * reach;
-  const clip = (at: number) => Math.min(Math.max(at, 0), side - 1);
+  const edge = HAIR_REACH + reach;
+  const wide = side + 2 * edge;
+  const clip = (at: number) => Math.min(Math.max(at - edge, 0), side - 1);
+  const padded = mapped(wide, (y, x) => light[clip(y) * side + clip(x)]!);
   const lines = new Uint8Array(light.length);
   for (const [[down, right], [below, beside]] of HAIR_LINES) {
-    const sums = mapped(wide, (y, x) => {
-      let sum = 0;
-      for (let t = -HAIR_REACH; t <= HAIR_REACH; t++) {
-        sum +=
-          light[clip(y - reach + Math.floor((down * t) / 2)) * side + clip(x - reach + Math.floor((right * t) / 2))]!;
-      }
-      return sum;
+    const steps = Array.from({ length: 2 * HAIR_REACH + 1 }, (_, at) => {
+      const t = at - HAIR_REACH;
+      return Math.floor((down * t) / 2) * wide + Math.floor((right * t) / 2);
     });
+    const sums = lineSums(padded, steps, wide, HAIR_REACH);
+    const off = below * wide + beside;
     for (let at = 0; at < light.length; at++) {
-      const middle = (reach + Math.floor(at / side)) * wide + reach + (at % side);
-      const off = below * wide + beside;
+      const middle = (edge + Math.floor(at / side)) * wide + edge + (at % side);
       if (Math.min(sums[middle + off]!, sums[middle - off]!) - sums[middle]! > HAIR_DEPTH) lines[at] = 1;
     }
   }
   return lines;
+}
+
+/** Sums over the pixels that lie `steps` away from each; 0 within `rim` of the plane's edge. */
+function lineSums(plane: Plane, steps: readonly number[], side: number, rim: number): Plane {
+  const sums = new Int32Array(plane.length);
+  for (const step of steps) {
+    for (let y = rim; y < side - rim; y++) {
+      const end = (y + 1) * side - rim;
+      for (let at = y * side + rim; at < end; at++) sums[at]! += plane[at + step]!;
+    }
+  }
+  return sums;
 }

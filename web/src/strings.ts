@@ -339,6 +339,9 @@ export const strings = {
     model_title: "This model",
     demo: "This is a DEMO model. It learned from drawn pictures and shows only how the page works.",
     no_model: "The model’s description is shown once the model is loaded.",
+    software_title: "Software",
+    software:
+      "The model runs on ONNX Runtime Web, © Microsoft Corporation, MIT licence. lentigo is under the MIT licence too.",
     install_title: "Install it",
     install:
       "Your browser’s menu offers “Install” or “Add to home screen”. After that the page opens like an app and works without a network.",

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from lentigo import __version__
@@ -39,11 +39,12 @@ from lentigo.files import sha256_of, whole_file, write_json
 from lentigo.learn.checkpoint import Checkpoint, run_checkpoint
 from lentigo.learn.evaluation import score_validation
 from lentigo.learn.run import TrainingData, run_about
-from lentigo.models.contract import evaluating
+from lentigo.models.contract import LesionClassifier, evaluating
 from lentigo.models.registry import MODELS
 
 PARITY_IMAGES = 64
 LARGEST_DIFFERENCE = 1e-4  # of a logit, and of a map's cell relative to the map's largest
+NEAR_ZERO = 2e-6  # of a layer's largest value: what float32 makes of sums over ten thousand inputs
 OPSET = 18
 PAGE = Path(__file__).parent / "web"  # built by `make web`, and part of a released package
 _BATCH = 32
@@ -207,17 +208,51 @@ def _parity(model: Path, checkpoint: Checkpoint, inputs: _Inputs) -> dict[str, A
     """
     found = answers_of(model, inputs.some_batches())
     expected = [grad_cam(checkpoint.model, images) for images in inputs.some_batches()]
+    on_edge = np.concatenate([_on_edge(checkpoint.model, images) for images in inputs.some_batches()])
     logits = np.concatenate([part.logits.numpy() for part in expected])
     maps = np.concatenate([part.malignant.numpy() for part in expected])
     largest = np.maximum(np.abs(maps).max(axis=(1, 2)), np.finfo(np.float32).tiny)
     off_logit = float(np.abs(found.logits - logits).max())
-    off_map = float((np.abs(found.maps - maps).max(axis=(1, 2)) / largest).max())
-    if not (off_logit <= LARGEST_DIFFERENCE and off_map <= LARGEST_DIFFERENCE):
+    off_maps = np.abs(found.maps - maps).max(axis=(1, 2)) / largest
+    off_map = float(off_maps[~on_edge].max(initial=0.0))
+    if not (off_logit <= LARGEST_DIFFERENCE and off_map <= LARGEST_DIFFERENCE and on_edge.mean() <= 0.5):
         raise ModelError(
             f"the exported graph differs from the checkpoint: logits by {off_logit:.1e}, maps by {off_map:.1e} of "
-            f"their largest value, where {LARGEST_DIFFERENCE:.0e} is allowed; nothing was written"
+            f"their largest value, where {LARGEST_DIFFERENCE:.0e} is allowed ({int(on_edge.sum())} of {len(logits)} "
+            "maps cannot be compared); nothing was written"
         )
-    return {"images": len(logits), "logit_difference": off_logit, "map_relative_difference": off_map}
+    return {
+        "images": len(logits),
+        "logit_difference": off_logit,
+        "map_relative_difference": off_map,
+        "images_on_edge": int(on_edge.sum()),
+    }
+
+
+def _on_edge(model: LesionClassifier, images: Float32[Tensor, "batch 3 height width"]) -> Bool[np.ndarray, " batch"]:
+    """Where a ReLU of the head lies so near to 0 that rounding says whether a gradient goes through it.
+
+    Such a map differs between any two programs, by about a hundredth for each unit. AlexNet and VGG11 have 8,192 units
+    there, which puts a few images in a hundred on an edge.
+    """
+    nearest: list[Tensor] = []
+
+    def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        sizes = given[0].flatten(1).abs()
+        nearest.append(sizes.amin(dim=1) / sizes.amax(dim=1))
+
+    relus = [layer for layer in model.head.modules() if isinstance(layer, nn.ReLU)]
+    handles = [layer.register_forward_pre_hook(note) for layer in relus]
+    try:
+        with evaluating(model), torch.no_grad():
+            model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not nearest:
+        return np.zeros(len(images), dtype=bool)
+    found: np.ndarray = (torch.stack(nearest).amin(dim=0) <= NEAR_ZERO).numpy()
+    return found
 
 
 def _about(

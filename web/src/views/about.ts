@@ -27,6 +27,7 @@ export function aboutView(): View {
     part(words.how_title, words.how),
     part(words.privacy_title, words.privacy),
     part(words.install_title, words.install),
+    part(words.software_title, words.software),
     el("h2", {}, words.model_title),
     about?.demo ? el("p", { class: "demo-note" }, words.demo) : null,
     about ? el("div", { class: "model-card" }, cardText(about.card)) : el("p", { class: "muted" }, words.no_model),

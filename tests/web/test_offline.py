@@ -1,0 +1,124 @@
+"""The page without a network, in a folder of a shared host, and with models and pages that change under it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.web.conftest import Visit
+from tests.web.pictures import HIGH, UNCLEAR, drawn, heat_pixels
+from tests.web.site import copy_page, served
+from tests.web.small_model import model_bytes, write_model
+
+pytestmark = pytest.mark.web
+
+
+@pytest.fixture
+def own_site(chromium: Any, tmp_path: Path) -> Path:
+    """A site that the test may change; the page lies in a folder of it, as on a shared host."""
+    copy_page(tmp_path / "clinic" / "spots")
+    write_model(tmp_path / "clinic" / "spots" / "model", title="First model")
+    return tmp_path
+
+
+def installed(page: Visit) -> None:
+    page.call("() => navigator.serviceWorker.ready")
+    page.tab.wait_for_function("() => navigator.serviceWorker.controller !== null")
+
+
+def test_works_offline_after_one_visit(visit: Callable[..., Visit], own_site: Path) -> None:
+    with served(own_site) as url:
+        page = visit(f"{url}clinic/spots/")
+        page.open()
+        page.tab.get_by_text("Model ready").wait_for()
+        installed(page)
+    page.allowed.append("Failed to load resource: net::ERR_CONNECTION_REFUSED")  # model.json is asked for anew
+    page.tab.reload()
+    page.tab.get_by_text("Model ready: First model").wait_for()
+    assert page.check(drawn(HIGH)) == "High"
+    assert heat_pixels(page)[..., 3].max() > 200
+    names = page.call("() => caches.keys()")
+    assert len(names) == 2
+    assert all(name.startswith("lentigo /clinic/spots/ ") for name in names)
+
+
+def test_a_new_model_is_used_at_the_next_visit_and_the_old_one_dropped(
+    visit: Callable[..., Visit], own_site: Path
+) -> None:
+    model = own_site / "clinic" / "spots" / "model"
+    with served(own_site) as url:
+        page = visit(f"{url}clinic/spots/")
+        page.open()
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        installed(page)
+        write_model(model, title="Second model", onnx_bytes=model_bytes(bias=-3.0))
+        page.tab.reload()
+        page.tab.get_by_text("Model ready: Second model").wait_for()
+        assert page.check(drawn(UNCLEAR)) == "Low"
+        kept = page.call(
+            "async () => (await (await caches.open('lentigo /clinic/spots/ model')).keys()).map((r) => r.url)"
+        )
+    assert sorted(name.rsplit("/", 1)[1].split("?")[0] for name in kept) == ["model.json", "model.onnx"]
+
+
+def test_a_new_page_replaces_the_old_one(visit: Callable[..., Visit], own_site: Path) -> None:
+    folder = own_site / "clinic" / "spots"
+    with served(own_site) as url:
+        page = visit(f"{url}clinic/spots/")
+        page.open()
+        installed(page)
+        index, worker = folder / "index.html", folder / "sw.js"
+        index.write_text(index.read_text().replace("<title>", "<title>New "))
+        code = worker.read_text()
+        version = page.call("async () => (await caches.keys()).find((name) => name.includes(' page '))").split()[-1]
+        worker.write_text(code.replace(version, "0123456789ab"))
+        page.tab.reload()
+        page.tab.get_by_text("A newer version of this page is ready").wait_for()
+        page.tab.goto("about:blank")  # the last tab is closed
+        page.requests.remove("about:blank") if "about:blank" in page.requests else None
+        page.tab.wait_for_timeout(300)
+        page.open()
+        assert "New lentigo" in page.call("async () => await (await fetch('./index.html')).text()")
+        names = page.call("() => caches.keys()")
+    assert [name for name in names if " page " in name] == ["lentigo /clinic/spots/ page 0123456789ab"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "another file", "other format"])
+def test_a_model_that_cannot_be_used_is_named(visit: Callable[..., Visit], own_site: Path, damage: str) -> None:
+    model = own_site / "clinic" / "spots" / "model"
+    if damage == "missing":
+        shutil.rmtree(model)
+    elif damage == "another file":
+        (model / "model.onnx").write_bytes(model_bytes()[:-9])
+    else:
+        write_model(model, format=2)
+    with served(own_site) as url:
+        page = visit(f"{url}clinic/spots/")
+        page.allowed.append("404")
+        page.open()
+        problem = page.tab.locator(".problem")
+        problem.wait_for()
+        words = {"missing": "model/model.json: 404", "another file": "not the file that", "other format": "format 2"}
+        assert words[damage] in problem.inner_text()
+        write_model(model, title="Mended model")
+        page.press("Try again")
+        page.tab.get_by_text("Model ready: Mended model").wait_for()
+
+
+def test_a_demo_model_is_marked_everywhere(visit: Callable[..., Visit], own_site: Path) -> None:
+    write_model(
+        own_site / "clinic" / "spots" / "model",
+        demo=True,
+        bands={"low_below_logit": None, "high_from_logit": None, "reason": "Too few images."},
+    )
+    with served(own_site) as url:
+        page = visit(f"{url}clinic/spots/")
+        assert page.check(drawn(HIGH)) == "Unclear", "without bands every result is unclear"
+        assert "Too few images." in page.tab.inner_text(".verdict")
+        assert "DEMO" in page.tab.inner_text(".verdict")
+        for view in ("", "history", "about"):
+            page.open(view)
+            assert "DEMO model" in page.tab.inner_text(".demo")
+            assert page.tab.locator(".demo").bounding_box()["y"] < 200
