@@ -28,7 +28,7 @@ demo: setup
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not web"
 
-test-all: $(VENV)/.installed-dev
+test-all: web $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
 # The page for the phone: needs node 20.19 or newer and npm; its tests also Debian's chromium.

@@ -206,8 +206,9 @@ def preprocess(
 def squeeze(image: UInt8[np.ndarray, "height width 3"], side_px: int) -> UInt8[np.ndarray, "side side 3"]:
     """The image at `side_px` x `side_px` pixels, whatever its shape was: Pillow's bilinear resize with antialias.
 
-    Pillow rounds to 8 bits between the two directions. Of square images it resizes the rows first; of tall ones, from
-    Pillow 13 on, the columns, so that between versions such an image may differ by one grey level.
+    Pillow rounds to 8 bits between the two directions. Of square images it resizes the rows first; from Pillow 13 on
+    the columns where height > side and height - side > 2 (width - side), as measured with 13.0.0, so that between
+    versions such an image may differ by one grey level.
     """
     if image.shape[:2] == (side_px, side_px):
         return image

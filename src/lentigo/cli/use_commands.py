@@ -60,7 +60,7 @@ def export(
     )
     if variant != "float32":
         lost, alike = about["variant"]["auc_loss"], about["variant"]["map_correlation"]
-        told = "one class is absent, so its AUC is not known" if lost is None else f"AUC lower by {lost:.4f}"
+        told = "one class is absent, so its AUC is not known" if lost is None else f"AUC {round(-lost, 4) + 0.0:+.4f}"
         images = about["variant"]["images"]
         say(f"{variant} against float32 on {images} validation images: {told}; maps correlate by {alike:.3f}")
     if web is not None:

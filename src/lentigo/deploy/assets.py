@@ -43,7 +43,7 @@ TYPES = {  # mimetypes asks the machine, and machines differ
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
-PACKED = {".png", ".woff2", ".ico", ".onnx"}  # hardly smaller when compressed again
+PACKED = {".gz", ".png", ".woff2", ".ico", ".onnx"}  # hardly smaller when compressed again
 FOREVER = "public, max-age=31536000, immutable"  # for names that hold a hash of what is in the file
 
 
