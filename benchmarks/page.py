@@ -4,7 +4,8 @@ Run: python benchmarks/page.py MODEL [--rounds 5]
 
 MODEL: the folder of an exported model. `lentigo serve` serves the built page (`make web`) with it, as it would to a
 person; Debian's Chromium, without anything kept, opens it, chooses a drawn picture, and presses the button. Times
-include those clicks. Bytes are what the server sent, packed as it sent them. Prints a table for RESULTS.md. Asked: below 5 MB.
+include those clicks. Bytes are what the server sent, packed as it sent them. Prints a table for RESULTS.md. Asked:
+below 5 MB.
 """
 
 import argparse

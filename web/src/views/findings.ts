@@ -1,14 +1,15 @@
-/** What is wrong with a photo, and what to do about it. */
+/** What is wrong with a photo, and what to do about it: first what refuses it. */
 
 import { el } from "../dom";
 import { strings } from "../strings";
 import type { Finding } from "../types";
 
 export function findingList(findings: readonly Finding[]): HTMLElement {
+  const ordered = ["refuse", "warn"].flatMap((kind) => findings.filter(({ severity }) => severity === kind));
   return el(
     "ul",
     { class: "findings" },
-    findings.map(({ name, severity }) => {
+    ordered.map(({ name, severity }) => {
       const [text, advice] = strings.findings[name][severity] ?? [name, ""];
       return el(
         "li",
