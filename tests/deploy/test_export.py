@@ -16,7 +16,7 @@ from lentigo.deploy import export as export_module
 from lentigo.deploy.export import Answers, export_page, export_run
 from lentigo.deploy.model_file import METADATA_KEY, Bands, model_path, open_model, read_about
 from lentigo.deploy.variants import LARGEST_AUC_LOSS, only_for, variant_loss
-from lentigo.errors import ModelError
+from lentigo.errors import DataError, ModelError
 from lentigo.evidence.decisions import Decisions
 from lentigo.evidence.metrics import roc_auc_score
 from lentigo.evidence.operating_points import PAPER_THRESHOLD, Threshold
@@ -107,6 +107,22 @@ def test_a_model_card_travels_with_it(finished: Finished, tmp_path: Path) -> Non
     assert found.about["card"] == "# Model card: of a comparison\n"
 
 
+def test_a_full_disk_is_told_and_leaves_nothing(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = onnx.save_model
+
+    def full(graph: onnx.ModelProto, path: Path) -> None:
+        save(graph, path)
+        if Path(path).is_relative_to(tmp_path / "out"):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(onnx, "save_model", full)
+    with pytest.raises(DataError, match=r"model\.onnx cannot be written .*No space left.*; free space, or give --out"):
+        export_run(finished.run, finished.data, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_a_graph_that_differs_is_not_written(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +182,11 @@ def test_a_variant_is_smaller_and_says_what_it_lost(
     assert told["map_correlation"] == pytest.approx(np.mean([np.corrcoef(one, two)[0, 1] for one, two in pairs]))
     assert told["map_correlation"] > 0.8
     np.testing.assert_allclose(smaller[2], plain[2], rtol=1e-3)  # the outlier score stays in float32
+    own = {threshold["name"]: threshold["logit"] for threshold in found.about["thresholds"]}
+    reached = smaller[0][labels == 1] >= own["sensitivity_0.90"]  # thresholds are of its own logits
+    assert reached.mean() >= 0.9
+    assert own["sensitivity_0.90"] == pytest.approx(smaller[0][labels == 1][reached].min(), abs=1e-5)
+    assert found.about["validation"]["auc"] == pytest.approx(roc_auc_score(labels, smaller[0]))
     assert np.abs(smaller[0] - plain[0]).max() > 0
 
 

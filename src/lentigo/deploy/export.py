@@ -31,8 +31,8 @@ from lentigo.deploy.explained import ExplainedNetwork
 from lentigo.deploy.model_file import FORMAT, INPUT, METADATA_KEY, OUTPUTS, open_model
 from lentigo.deploy.outlier import Limits, OutlierScore, fit_outlier_score
 from lentigo.deploy.variants import Variant, VariantLoss, converted, variant_loss
-from lentigo.errors import ModelError, UndefinedMetricError
-from lentigo.evidence.decisions import Decisions
+from lentigo.errors import DataError, ModelError, UndefinedMetricError
+from lentigo.evidence.decisions import Decisions, decide
 from lentigo.evidence.intervals import auc_interval
 from lentigo.explain.cam import grad_cam
 from lentigo.files import sha256_of, whole_file, write_json
@@ -103,8 +103,11 @@ def export_run(
         answers = answers_of(plain, inputs.batches(), progress)
         made, loss = plain, None
         if variant != "float32":
+            labels = data.table.labels[rows]
             made = converted(plain, Path(folder) / f"{variant}.onnx", variant, inputs.some_batches())
-            loss = variant_loss(answers, answers_of(made, inputs.batches(), progress), data.table.labels[rows], variant)
+            found = answers_of(made, inputs.batches(), progress)
+            loss = variant_loss(answers, found, labels, variant)
+            answers, decisions = found, decide(labels, found.logits)  # its own logits, so its own thresholds
         about = _about(run, checkpoint, data, decisions, limits, answers, parity, loss)
         return _write(made, about, out)
 
@@ -353,11 +356,14 @@ def _write(made: Path, about: dict[str, Any], out: Path) -> Exported:
     graph = onnx.load(made)
     onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(about, allow_nan=False)})
     graph.producer_name, graph.producer_version = "lentigo", __version__
-    out.mkdir(parents=True, exist_ok=True)
     target = out / "model.onnx"
-    (out / "model.json").unlink(missing_ok=True)
-    with whole_file(target) as temporary:
-        onnx.save_model(graph, temporary)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "model.json").unlink(missing_ok=True)
+        with whole_file(target) as temporary:
+            onnx.save_model(graph, temporary)
+    except OSError as error:
+        raise DataError(f"{target} cannot be written ({error}); free space, or give --out another folder") from error
     open_model(target)
     file = {"file": target.name, "bytes": target.stat().st_size, "sha256": sha256_of(target)}
     write_json(out / "model.json", about | {"onnx": file})
