@@ -4,10 +4,12 @@ import csv
 import io
 import itertools
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from PIL import Image
 from lentigo import cli
 from lentigo.deploy.files import Picture, pictures, screen_files
 from lentigo.deploy.screen import Screener
+from lentigo.errors import ModelError
 
 
 @pytest.fixture
@@ -89,8 +92,8 @@ def test_heat_maps_have_a_place_each(folder: Path, model: Path, tmp_path: Path) 
     given = [str(folder), str(folder / "b.jpg"), str(folder / "old" / "b.jpg")]
     list(screen_files(model, pictures(given), heatmaps=tmp_path / "maps", insist=True))
     found = {str(path.relative_to(tmp_path / "maps")) for path in (tmp_path / "maps").rglob("*") if path.is_file()}
-    assert found == {"a.png", "b.png", "old/b.png", "b-2.png", "b-3.png"}
-    first, again = (np.asarray(Image.open(tmp_path / "maps" / name)) for name in ("b.png", "b-2.png"))
+    assert found == {"a.heat.png", "b.heat.png", "old/b.heat.png", "b-2.heat.png", "b-3.heat.png"}
+    first, again = (np.asarray(Image.open(tmp_path / "maps" / name)) for name in ("b.heat.png", "b-2.heat.png"))
     assert first.shape == (64, 64, 3)
     assert np.array_equal(first, again)
 
@@ -99,8 +102,57 @@ def test_a_large_picture_has_a_smaller_heat_map(folder: Path, model: Path, tmp_p
     with Image.open(folder / "b.jpg") as picture:
         picture.resize((2048, 1536)).save(tmp_path / "large.png")
     list(screen_files(model, pictures([str(tmp_path / "large.png")]), heatmaps=tmp_path / "maps", insist=True))
-    with Image.open(tmp_path / "maps" / "large.png") as drawn:
+    with Image.open(tmp_path / "maps" / "large.heat.png") as drawn:
         assert drawn.size == (1024, 768)
+
+
+def test_no_picture_is_written_over_and_no_heat_map_is_a_picture(folder: Path, model: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for _ in range(2):
+        found = list(screen_files(model, pictures([str(folder)]), heatmaps=folder, insist=True))
+        assert [result.path.name for result in found] == ["a.JPG", "b.jpg", "c.png", "b.jpg"]
+    assert {path: path.read_bytes() for path in before} == before
+    assert (folder / "b.heat.png").is_file()
+
+
+def test_whatever_is_wrong_with_one_file_is_told_of_it(
+    predict: Callable[..., str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = folder / "d\udcff.jpg"
+    shutil.copy(folder / "b.jpg", odd)
+    screen = Screener.screen
+
+    def fails(self: Screener, image: Any, *, name: str, insist: bool) -> Any:
+        if name.endswith("a.JPG"):
+            raise ModelError("no finite logit")
+        if name.endswith("old/b.jpg"):
+            raise MemoryError
+        return screen(self, image, name=name, insist=insist)
+
+    monkeypatch.setattr(Screener, "screen", fails)
+    long = "x" * 300 + ".jpg"
+    for form in ("table", "csv", "json"):
+        told = predict(long, folder, "--insist", "--format", form, code=1)
+        assert "File name too long" in told
+        assert "no finite logit" in told
+        assert "cannot be judged (MemoryError())" in told
+        assert "udcff.jpg" in told
+        if form == "json":
+            assert len(json.loads(told)) == 6
+
+
+def test_a_folder_that_cannot_be_read_is_told(model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def closed(path: Any) -> Any:
+        if Path(path).name == "old":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("lentigo.deploy.files.os.scandir", closed)
+    found = list(screen_files(model, pictures([str(folder)]), insist=True))
+    assert [result.screening is None for result in found] == [False, False, True, True]
+    assert f"{folder / 'old'} cannot be looked through" in found[3].error
 
 
 def test_the_table(predict: Callable[..., str], folder: Path) -> None:
@@ -126,8 +178,13 @@ def test_json_and_csv_say_the_same(predict: Callable[..., str], folder: Path) ->
 
 
 def test_nothing_to_screen(predict: Callable[..., str], tmp_path: Path) -> None:
-    assert "no image was found; give files, or folders and patterns" in predict(tmp_path, code=2)
-    assert json.loads(predict(tmp_path, "--format", "json")) == []
+    assert "no image was found; give files, or folders that hold" in predict(tmp_path, code=2)
+    for form in ("json", "csv"):
+        assert "no image was found" in predict(tmp_path, "--format", form, code=2)
+    assert "an empty name" in predict("", code=2)
+    (tmp_path / "file").write_text("")
+    told = predict(tmp_path, "--heatmaps", tmp_path / "file", code=2)
+    assert told == f"lentigo: --heatmaps {tmp_path / 'file'} is a file; give a folder\n"
     assert predict(tmp_path / "*.jpg", code=1).splitlines()[1].startswith("failed")
 
 

@@ -53,10 +53,10 @@ def export(
         found = export_run(run, data, out or run / "exported", variant=variant, progress=advance)
     about = found.about
     say(f"{about['title']}, {variant}, {found.onnx.stat().st_size / 1e6:.2f} MB: {found.onnx}")
-    parity = about["parity"]
+    parity, whose = about["parity"], "its" if variant == "float32" else "the float32 graph's"
     say(
-        f"on {parity['images']} validation images its logits differ from the checkpoint's by at most "
-        f"{parity['logit_difference']:.0e}, its maps by {parity['map_relative_difference']:.0e} of their largest value"
+        f"on {parity['images']} validation images {whose} logits differ from the checkpoint's by at most "
+        f"{parity['logit_difference']:.0e}, maps by {parity['map_relative_difference']:.0e} of their largest value"
     )
     if variant != "float32":
         lost, alike = about["variant"]["auc_loss"], about["variant"]["map_correlation"]
@@ -88,21 +88,28 @@ def predict(
     """Screen pictures with an exported model, without torch; exit code 1 if any file could not be read."""
     from lentigo.deploy.files import pictures, screen_files
 
-    failed = 0
+    failed = judged = drawn = 0
     write = {"table": _table, "json": _json, "csv": _csv}[form]
     # Where the results are seen, they are the progress.
     bar = contextlib.nullcontext(None) if sys.stdout.isatty() else Display().bar("screening", None)
     with bar as advance:
 
         def counted() -> "Iterator[Screened]":
-            nonlocal failed
+            nonlocal failed, judged, drawn
             for result in screen_files(model, pictures(images), heatmaps=heatmaps, insist=insist):
                 failed += result.screening is None
+                judged += 1
+                drawn += result.screening is not None and result.screening.demo
                 if advance is not None:
                     advance(1)
                 yield result
 
         write(counted())
+    if not judged:
+        raise ConfigError("no image was found; give files, or folders that hold JPEG, PNG, WebP, BMP or TIFF")
+    if drawn:
+        say("DEMO: this model was trained on drawn lesions; its numbers say nothing of real ones.", stderr=True)
+    say(f"p: the model's probability of malignant. No band means that a lesion is harmless. {NOTICE}", stderr=True)
     if failed:
         raise typer.Exit(1)
 
@@ -110,26 +117,22 @@ def predict(
 def _table(results: "Iterable[Screened]") -> None:
     from lentigo.deploy.files import findings_words
 
-    demo, written = False, 0
+    written = False
     for result in results:
         if not written:
             say(f"{'band':<8}  {'p':>5}  image")
-        written += 1
-        if result.screening is None:
-            say(f"{'failed':<8}  {'':>5}  {result.error}")
+        written, found = True, result.screening
+        if found is None:
+            say(f"{'failed':<8}  {'':>5}  {_printable(result.error)}")
             continue
-        found = result.screening
-        demo |= found.demo
         share = "" if found.probability is None else f"{found.probability:.3f}"
         words = findings_words(found)
-        say(f"{found.band:<8}  {share:>5}  {found.name}{'  (' + words + ')' if words else ''}")
-    if not written:
-        raise ConfigError(
-            "no image was found; give files, or folders and patterns that hold JPEG, PNG, WebP, BMP or TIFF"
-        )
-    if demo:
-        say("DEMO: this model was trained on drawn lesions; its numbers say nothing of real ones.", stderr=True)
-    say(f"p: calibrated probability of malignant. No band means that a lesion is harmless. {NOTICE}", stderr=True)
+        say(f"{found.band:<8}  {share:>5}  {_printable(found.name)}{'  (' + words + ')' if words else ''}")
+
+
+def _printable(text: str) -> str:
+    """File names may hold bytes that no text has."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _json(results: "Iterable[Screened]") -> None:
@@ -138,7 +141,7 @@ def _json(results: "Iterable[Screened]") -> None:
     for result in results:
         found = result.screening
         told = {"image": str(result.path), "error": result.error} if found is None else found.to_dict()
-        screen.print(f"{mark}{json.dumps(told, ensure_ascii=False)}", end="")
+        screen.print(f"{mark}{json.dumps(told)}", end="")
         mark = ",\n "
     screen.print("[]" if mark == "[" else "]")
 
@@ -151,7 +154,7 @@ def _csv(results: "Iterable[Screened]") -> None:
     def write(cells: "Iterable[str]") -> None:
         line = io.StringIO()
         csv.writer(line, lineterminator="").writerow(cells)
-        screen.print(line.getvalue())
+        screen.print(_printable(line.getvalue()))
 
     write(CSV_HEADER)
     for result in results:

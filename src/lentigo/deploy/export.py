@@ -225,6 +225,7 @@ def _parity(model: Path, checkpoint: Checkpoint, inputs: _Inputs) -> dict[str, A
             "maps cannot be compared); nothing was written"
         )
     return {
+        "of": "float32",  # a variant's own losses stand under `variant`
         "images": len(logits),
         "logit_difference": off_logit,
         "map_relative_difference": off_map,

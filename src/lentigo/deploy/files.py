@@ -3,7 +3,7 @@
 import glob
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,14 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from lentigo.deploy.model_file import RUNTIME_ERRORS
 from lentigo.deploy.screen import Screener, Screening, heat_overlay
-from lentigo.errors import ImageError, ModelError
+from lentigo.errors import ConfigError, LentigoError, ModelError
 from lentigo.files import whole_file
 from lentigo.imaging import read_image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+HEATMAP_SUFFIX = ".heat.png"  # so that no heat map takes the place of a picture
 HEATMAP_PX = 1024  # of the longer side, at most: a map has 75 cells, and 50 megapixels of colours would take gigabytes
 _WILD = frozenset("*?[")
 
@@ -28,6 +30,7 @@ class Picture:
 
     path: Path
     place: Path
+    error: str = ""  # why it cannot be read, where that is known already
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +45,18 @@ class Screened:
 def pictures(given: Iterable[str]) -> Iterator[Picture]:
     """The files that paths, folders and patterns name, in that order; of a folder all images below it, by name.
 
-    A name that is no folder comes through as it is, and so does a pattern that matches nothing: screening says what is
-    wrong with it.
+    Heat maps of an earlier call are no pictures of a folder. A name that is no folder comes through as it is, and so
+    does a pattern that matches nothing: screening says what is wrong with it.
+
+    Raises: ConfigError: a name is empty, which would mean the folder that one is in.
     """
     for text in given:
         path = Path(text)
-        if path.is_dir():
-            for file in _below(path):
-                yield Picture(path=file, place=file.relative_to(path))
-        elif _WILD & set(text) and not path.exists():
+        if not text:
+            raise ConfigError("one of the images has an empty name; give files, folders or patterns")
+        if _exists(path, Path.is_dir):
+            yield from _below(path, path)
+        elif _WILD & set(text) and not _exists(path, Path.exists):
             found = sorted(name for name in glob.iglob(text, recursive=True) if Path(name).is_file())
             for name in found or [text]:
                 yield Picture(path=Path(name), place=Path(Path(name).name))
@@ -69,8 +75,12 @@ def screen_files(
         heatmaps: folder for a PNG of each judged picture with its heat map; two of one name are told apart by a number.
         insist: see `Screener.screen`.
         threads: pictures at once; 0: one a core.
-    Raises: ModelError: the model cannot be used, or heat maps cannot be written.
+    Raises:
+        ModelError: the model cannot be used.
+        ConfigError: `heatmaps` is a file.
     """
+    if heatmaps is not None and heatmaps.exists() and not heatmaps.is_dir():
+        raise ConfigError(f"--heatmaps {heatmaps} is a file; give a folder")
     count = threads or _cores()
     sources = iter(sources)
     first = [picture for _, picture in zip(range(2), sources, strict=False)]
@@ -78,7 +88,7 @@ def screen_files(
     taken: set[Path] = set()
 
     def job(picture: Picture, place: Path | None) -> Screened:
-        return _screened(screener, picture.path, place, insist)
+        return _screened(screener, picture, place, insist)
 
     def chained() -> Iterator[Picture]:
         yield from first
@@ -105,15 +115,20 @@ def findings_words(screening: Screening) -> str:
     return ", ".join(f"{finding.name}{'!' if finding.severity == 'refuse' else ''}" for finding in ordered)
 
 
-def _screened(screener: Screener, path: Path, place: Path | None, insist: bool) -> Screened:
+def _screened(screener: Screener, picture: Picture, place: Path | None, insist: bool) -> Screened:
+    """What goes wrong with one file is told of that file, whatever it is."""
+    path = picture.path
+    if picture.error:
+        return Screened(path=path, screening=None, error=picture.error)
     try:
         image = read_image(path)
         screening = screener.screen(image, name=str(path), insist=insist)
-    except ImageError as error:
-        return Screened(path=path, screening=None, error=str(error))
-    if place is not None and screening.heat is not None:
-        small = _at_most(image, HEATMAP_PX)
-        _write_picture(place, Image.fromarray(heat_overlay(small, screening.heat, screener.about)))
+        if place is not None and screening.heat is not None:
+            small = _at_most(image, HEATMAP_PX)
+            _write_picture(place, Image.fromarray(heat_overlay(small, screening.heat, screener.about)))
+    except (LentigoError, MemoryError, *RUNTIME_ERRORS) as error:
+        told = str(error) if isinstance(error, LentigoError) else f"{path} cannot be judged ({error!r})"
+        return Screened(path=path, screening=None, error=told)
     return Screened(path=path, screening=screening, error="")
 
 
@@ -138,24 +153,33 @@ def _write_picture(path: Path, picture: Image.Image) -> None:
         ) from error
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path, root: Path) -> Iterator[Picture]:
     """Images in a folder and those in it, without reading more than one folder's names at a time."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        return  # not ours to read: what can be read goes on
+    except OSError as error:
+        why = f"{folder} cannot be looked through ({error}); check its permissions, or leave it out"
+        yield Picture(path=folder, place=folder.relative_to(root), error=why)
+        return
     for entry in entries:
+        path = Path(entry.path)
         if entry.is_dir(follow_symlinks=False):
-            yield from _below(Path(entry.path))
-        elif Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file():
-            yield Path(entry.path)
+            yield from _below(path, root)
+        elif path.suffix.lower() in SUFFIXES and not path.name.endswith(HEATMAP_SUFFIX) and entry.is_file():
+            yield Picture(path=path, place=path.relative_to(root))
+
+
+def _exists(path: Path, how: Callable[[Path], bool]) -> bool:
+    try:
+        return how(path)
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL: reading it says so
+        return False
 
 
 def _free(place: Path, taken: set[Path]) -> Path:
-    wanted, number = place.with_suffix(".png"), 2
-    found = wanted
+    found, number = place.with_name(place.stem + HEATMAP_SUFFIX), 2
     while found in taken:
-        found, number = wanted.with_name(f"{wanted.stem}-{number}.png"), number + 1
+        found, number = place.with_name(f"{place.stem}-{number}{HEATMAP_SUFFIX}"), number + 1
     taken.add(found)
     return found
 

@@ -22,7 +22,15 @@ _NEEDED = (
     "temperature", "temperature_reason", "thresholds", "bands", "outlier", "validation", "training", "variant",
     "parity", "card",
 )  # fmt: skip
-_REFUSALS = (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf, ort.NotImplemented, RuntimeError)
+RUNTIME_ERRORS = (  # what onnxruntime raises; they have no common kind
+    ort.Fail,
+    ort.RuntimeException,
+    ort.InvalidArgument,
+    ort.InvalidGraph,
+    ort.InvalidProtobuf,
+    ort.NotImplemented,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +81,13 @@ def open_model(path: Path, *, threads: int = 0) -> tuple[onnxruntime.InferenceSe
     options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except _REFUSALS as error:
+    except RUNTIME_ERRORS as error:
         raise ModelError(f"{path} is no ONNX model that can be run, or is damaged; export it again") from error
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     names = tuple(output.name for output in session.get_outputs())
     if text is None or names != OUTPUTS or [source.name for source in session.get_inputs()] != [INPUT]:
-        raise ModelError(
-            f"{path} was not made by lentigo: its outputs are {', '.join(names)}; give one of `lentigo export RUN`"
-        )
+        found = f"its outputs are {', '.join(names)}" if names != OUTPUTS else "it does not say what it was made from"
+        raise ModelError(f"{path} was not made by lentigo: {found}; give one of `lentigo export RUN`")
     return session, read_about(text, str(path))
 
 
