@@ -89,6 +89,29 @@ def test_screen_answers_with_what_the_screener_says(client: httpx.Client) -> Non
     assert "x-lentigo-demo" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),  # another port of this machine
+        ({"origin": "https://elsewhere.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"sec-fetch-site": "none"}, 200),
+    ],
+)
+def test_another_sites_page_cannot_send_pictures(client: httpx.Client, headers: dict, status: int) -> None:
+    answer = client.post("/api/screen", headers=headers, **form(picture()))
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["error"].startswith("Another site's page sent this request")
+
+
+def test_this_page_can(client: httpx.Client) -> None:
+    origin = f"http://{client.base_url.host}:{client.base_url.port}"
+    assert client.post("/api/screen", headers={"origin": origin}, **form(picture())).status_code == 200
+
+
 def test_heatmap_is_null_where_the_picture_has_none(client: httpx.Client) -> None:
     assert client.post("/api/screen?heatmap=png&insist=true", **form(picture())).json()["heatmap"] is None
 

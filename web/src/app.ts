@@ -90,11 +90,31 @@ export function heading(text: string, kicker?: string): Child {
   return [kicker ? el("p", { class: "kicker" }, kicker) : null, el("h1", { tabindex: -1 }, text)];
 }
 
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+/** What belongs to an address; in a private window, for one, there is no history to show. */
+async function viewOf(name: string, rest: string[]): Promise<View> {
+  const route = routes[name];
+  if (!route) return { title: strings.not_found, node: el("p", {}, strings.not_found) };
+  try {
+    return await route(...rest);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    const node = el("div", {}, ...[heading(strings.view_failed)].flat(), el("p", { class: "muted" }, why));
+    return { title: strings.view_failed, node };
+  }
+}
+
 async function show(moveFocus = true): Promise<void> {
   const turn = ++showing;
-  const [name = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
-  const route = routes[name];
-  const view = route ? await route(...rest) : { title: strings.not_found, node: el("p", {}, strings.not_found) };
+  const [name = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
+  const view = await viewOf(name, rest);
   if (turn !== showing) return view.leave?.(); // another view was asked for meanwhile
   current?.leave?.();
   current = view;

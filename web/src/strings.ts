@@ -348,6 +348,7 @@ export const strings = {
   },
 
   not_found: "This page does not exist.",
+  view_failed: "This cannot be shown here.",
 };
 
 /** Dates as the reader's device writes them. */

@@ -34,12 +34,12 @@ export interface About {
   readonly validation: {
     readonly n: number;
     readonly n_malignant: number;
-    readonly auc: number;
-    readonly auc_low: number;
-    readonly auc_high: number;
+    readonly auc: number | null; // null: only one class among them
+    readonly auc_low: number | null;
+    readonly auc_high: number | null;
   };
   readonly training: { readonly data: string; readonly images: number; readonly checkpoint_sha256: string };
-  readonly variant: { readonly precision: string; readonly auc_loss: number };
+  readonly variant: { readonly precision: string; readonly auc_loss: number | null };
   readonly card: string;
   readonly onnx: { readonly file: string; readonly bytes: number; readonly sha256: string };
 }

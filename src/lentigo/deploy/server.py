@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
@@ -168,6 +169,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "The form cannot be read."},
+    403: {"model": ErrorAnswer, "description": "Another site's page sent the request."},
     408: {"model": ErrorAnswer, "description": "The upload took too long."},
     413: {"model": ErrorAnswer, "description": "The request is larger than 20 MB."},
     415: {"model": ErrorAnswer, "description": "The body is not multipart/form-data."},
@@ -208,6 +210,7 @@ async def screen_picture(
     insist: Annotated[bool, Query(description="A result also for a picture that is refused.")] = False,
 ) -> JSONResponse:
     """Screen one picture. Its name comes back; what a camera wrote into the file (place, time) is never read."""
+    _check_sender(request)
     service: Service = request.app.state.service
     if service.pool.full:  # before the body is read
         raise _busy("The queue is full; try again in a moment.")
@@ -261,6 +264,14 @@ async def model_onnx(request: Request) -> Response:
     if service.model is None:
         raise HTTPException(404, "This server has no model file.")
     return file_answer(request, service.model, service.model_sha256)
+
+
+def _check_sender(request: Request) -> None:
+    """A page of another site may not have a visitor's browser send pictures here; browsers say whose page it is."""
+    site = request.headers.get("sec-fetch-site", "none")
+    origin = request.headers.get("origin")
+    if site not in ("none", "same-origin") or (origin and urlsplit(origin).netloc != request.headers.get("host")):
+        raise HTTPException(403, "Another site's page sent this request; send it from a program or from this page.")
 
 
 def _busy(sentence: str) -> HTTPException:

@@ -179,9 +179,11 @@ function numbers(screening: Screening, about: About): HTMLElement {
       words.validation,
       words.validation_value(
         validation.n,
-        validation.auc.toFixed(3),
-        validation.auc_low.toFixed(3),
-        validation.auc_high.toFixed(3),
+        ...([validation.auc, validation.auc_low, validation.auc_high].map((value) => value?.toFixed(3) ?? "?") as [
+          string,
+          string,
+          string,
+        ]),
       ),
     ],
   ];
