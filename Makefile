@@ -45,7 +45,7 @@ $(WEB)/index.html: web/node_modules/.installed $(WEB_SOURCES)
 	cd web && npm run --silent types && npm run --silent build
 
 test-web: web $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m web tests/web
+	LENTIGO_WEB_REQUIRED=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m web tests/web
 
 # make bench DATA=../shared/data/kaggle10605; without DATA on drawn lesions
 bench: $(VENV)/.installed-dev
@@ -65,6 +65,7 @@ bench: $(VENV)/.installed-dev
 	$(if $(DATA),OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py $(dir $(DATA)))
 	$(if $(wildcard $(DEMO)/model),$(BIN)/python benchmarks/malformed_uploads.py $(DEMO)/model/model.onnx)
 	$(if $(wildcard $(DEMO)/model),$(BIN)/python benchmarks/serve_load.py $(DEMO)/model/model.onnx)
+	$(if $(wildcard $(DEMO)/model),$(BIN)/python benchmarks/page.py $(DEMO)/model)
 
 # make bench-gpu DATA=../shared/data/kaggle10605; without a GPU, or without DATA, a dry run on drawn lesions
 bench-gpu: $(VENV)/.installed-dev

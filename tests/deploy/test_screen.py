@@ -61,6 +61,19 @@ def test_the_numbers_are_those_of_the_graph(
     assert (found.name, found.model, found.demo) == ("mine", "Tiny VGG", True)
 
 
+def test_a_distance_that_is_no_number_is_refused_and_is_null(
+    screener: Screener, mole: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lost:
+        def run(self, *_: object) -> list[np.ndarray]:
+            return [np.zeros(1, np.float32), np.zeros((1, 2, 2), np.float32), np.array([np.inf], np.float32)]
+
+    monkeypatch.setattr(screener, "_session", Lost())
+    found = screener.screen(mole)
+    assert found.band == "refused"
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["outlier"] is None
+
+
 @pytest.mark.parametrize("where", ["quality", "outlier"])
 def test_a_refused_picture_gets_no_number(
     screener: Screener, mole: np.ndarray, monkeypatch: pytest.MonkeyPatch, where: str

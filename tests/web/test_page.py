@@ -1,5 +1,7 @@
 """The page as a person uses it: a photo in, a result or a refusal out, by finger, mouse, keyboard or camera."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from tests.web.conftest import Site, Visit, png
 from tests.web.pictures import HAIRY, HIGH, LOW, UNCLEAR, bare_skin, blue_spot, drawn, heat_pixels, wide_picture
+from tests.web.site import served
 
 pytestmark = pytest.mark.web
 
@@ -272,3 +275,32 @@ def test_without_a_camera_the_phones_camera_app_is_offered(
     assert fallback.get_attribute("accept") == "image/*"
     fallback.set_input_files({"name": "spot.png", "mimeType": "image/png", "buffer": drawn(LOW)})
     page.tab.wait_for_selector(".stage")
+
+
+def test_a_model_without_an_auc_gives_results_too(visit: Callable[..., Visit], site: Site, tmp_path: Path) -> None:
+    """Export writes null where the validation images are of one class."""
+    shutil.copytree(site.folder, tmp_path / "site")
+    place = tmp_path / "site" / "model" / "model.json"
+    about = json.loads(place.read_text())
+    about["validation"] |= {"auc": None, "auc_low": None, "auc_high": None}
+    place.write_text(json.dumps(about))
+    with served(tmp_path / "site") as url:
+        page = visit(url)
+        assert page.check(drawn(HIGH)) == "High"
+        page.tab.click("summary")
+        assert "AUC ? (95 % interval ? to ?)" in page.tab.inner_text("main")
+
+
+def test_an_address_that_is_none_is_told(page: Visit) -> None:
+    page.open("%E0%A4%A")
+    assert page.tab.inner_text("main") == "This page does not exist."
+
+
+def test_a_view_that_fails_says_so(page: Visit) -> None:
+    """As in a private window, where there may be no store."""
+    page.open()
+    page.call("() => { indexedDB.open = () => { throw new Error('no store here'); }; }")
+    page.call("() => { location.hash = '#/mole/one'; }")
+    page.tab.wait_for_selector("main h1")
+    page.tab.wait_for_function("() => document.querySelector('main').innerText.includes('no store here')")
+    assert page.tab.inner_text("main h1") == "This cannot be shown here."

@@ -129,7 +129,7 @@ export const strings = {
     reasons: "Why, and what to do",
     notes: "About this photo",
     notes_lead: "The result is less reliable because of this:",
-    no_notes: "Size, light, sharpness and framing gave no reason for doubt.",
+    no_notes: "The checks of the photo itself found nothing wrong with it. That says nothing about the spot.",
     photo: "The photo as the model saw it",
     heat_title: "Where the model looked",
     heat_picture: "The photo with the heat map over it",

@@ -30,7 +30,7 @@ class ScreeningAnswer(BaseModel):
     band: Literal["low", "unclear", "high", "refused"]
     probability: float | None = Field(description="Of malignant, in [0, 1]; null where the picture was refused.")
     logit: float | None
-    outlier: float = Field(description="How unlike the training images the picture is; 0 or more.")
+    outlier: float | None = Field(description="How unlike the training images the picture is; 0 or more.")
     findings: list[FindingAnswer]
     model: str = Field(description="Which model answered.")
     demo: bool = Field(description="Whether the model was trained on drawn lesions and knows nothing of skin.")

@@ -4,6 +4,7 @@ Needs numpy, Pillow and onnxruntime only. A picture is refused where its quality
 made for it. No band means that a lesion is harmless.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -42,7 +43,7 @@ class Screening:
             "band": self.band,
             "probability": self.probability,
             "logit": self.logit,
-            "outlier": self.outlier,
+            "outlier": self.outlier if math.isfinite(self.outlier) else None,
             "findings": [vars(finding) for finding in self.findings],
             "model": self.model,
             "demo": self.demo,
