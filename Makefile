@@ -23,7 +23,7 @@ $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml
 
 demo: setup
 	$(BIN)/lentigo compare --out $(DEMO)
-	$(BIN)/lentigo export $(DEMO)/runs/tiny_vgg --out $(DEMO)/model
+	$(BIN)/lentigo export $(DEMO)/runs/vgg11 --out $(DEMO)/model
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not web"

@@ -91,6 +91,17 @@ def test_auc_and_scale_are_of_the_validation_images(finished: Finished, model: P
     assert told["cam_maximum"] == pytest.approx(np.quantile(largest, 0.99))
 
 
+def test_full_red_is_never_nothing() -> None:
+    """By hand: 101 images, of which one in a hundred is above 99."""
+    maps = np.zeros((101, 2, 2), dtype=np.float32)
+    maps[:, 0, 1] = np.arange(101)
+    assert export_module._full_red(maps) == 99.0
+    assert export_module._full_red(-maps) == 99.0
+    assert export_module._full_red(0 * maps) == 1.0
+    maps[:, 1, 1] = -500
+    assert export_module._full_red(maps) == 99.0
+
+
 def test_nothing_of_this_machine_is_in_the_file(finished: Finished, model: Path) -> None:
     content = (model / "model.onnx").read_bytes()
     assert str(Path(export_module.__file__).parents[3]).encode() not in content

@@ -58,6 +58,7 @@ def test_the_numbers_are_those_of_the_graph(
     low, high = told["bands"]["low_below_logit"], told["bands"]["high_from_logit"]
     assert found.band == ("low" if found.logit < low else "high" if found.logit >= high else "unclear")
     assert found.findings == (WARNED,)
+    assert (found.calibrated, found.band_reason) == (True, told["bands"]["reason"])
     assert (found.name, found.model, found.demo) == ("mine", "Tiny VGG", True)
 
 
@@ -119,7 +120,8 @@ def test_what_is_told_can_be_json(screener: Screener, mole: np.ndarray, monkeypa
     assert told["findings"] == [{"name": "hair", "severity": "warn", "text": "found", "advice": "do"}]
     assert told["notice"] == "Research software, not a medical device."
     assert set(told) == {
-        "image", "band", "probability", "logit", "outlier", "findings", "model", "demo", "notice",
+        "image", "band", "probability", "calibrated", "band_reason", "logit", "outlier", "findings", "model", "demo",
+        "notice",
     }  # fmt: skip
 
 

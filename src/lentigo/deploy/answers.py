@@ -30,6 +30,10 @@ class ScreeningAnswer(BaseModel):
     band: Literal["low", "unclear", "high", "refused"]
     probability: float | None = Field(description="Of malignant, in [0, 1]; null where the picture was refused.")
     logit: float | None
+    calibrated: bool | None = Field(
+        default=None, description="Whether the probability was fitted on validation images."
+    )
+    band_reason: str | None = Field(default=None, description="What speaks against the bands; empty without.")
     outlier: float | None = Field(description="How unlike the training images the picture is; 0 or more.")
     findings: list[FindingAnswer]
     model: str = Field(description="Which model answered.")

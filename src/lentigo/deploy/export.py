@@ -271,7 +271,6 @@ def _about(
 ) -> dict[str, Any]:
     name, told = checkpoint.experiment.model.name, run_about(run)["data"]
     rows = data.split.indices(data.table, "validation")
-    largest = answers.maps.max(axis=(1, 2)).clip(min=0)
     return {
         "format": FORMAT,
         "lentigo": __version__,
@@ -282,7 +281,7 @@ def _about(
         "preprocessing": checkpoint.preprocessing.to_dict(),
         "input_px": checkpoint.preprocessing.output_px,
         "cam_shape": list(answers.maps.shape[1:]),
-        "cam_maximum": float(np.quantile(largest, 0.99)),
+        "cam_maximum": _full_red(answers.maps),
         "temperature": None if math.isnan(decisions.temperature) else decisions.temperature,
         "temperature_reason": decisions.reason,
         "thresholds": [
@@ -307,6 +306,18 @@ def _about(
         "parity": dict(parity),
         "card": _card(run, MODELS[name].title),
     }
+
+
+def _full_red(maps: Float32[np.ndarray, "image rows columns"]) -> float:
+    """What the largest value of one image in a hundred exceeds; never 0, for another image may have heat.
+
+    Where nothing speaks for malignant in any image, as much as speaks against it.
+    """
+    for sizes in (maps, np.abs(maps)):
+        largest = float(np.quantile(sizes.max(axis=(1, 2)).clip(min=0), 0.99))
+        if largest > 0:
+            return largest
+    return 1.0
 
 
 def _is_drawn(table: ImageTable) -> bool:

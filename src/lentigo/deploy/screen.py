@@ -28,7 +28,9 @@ class Screening:
 
     name: str  # of the picture
     band: Band  # "refused": the picture is not judged, and the findings say why
-    probability: float | None  # of malignant, calibrated; None where it is refused
+    probability: float | None  # of malignant; None where it is refused
+    calibrated: bool  # whether the probability was fitted on validation images
+    band_reason: str  # what speaks against the bands, or why everything is unclear; empty without
     logit: float | None
     outlier: float  # distance from the training images, see `deploy.outlier`
     findings: tuple[Finding, ...]
@@ -42,6 +44,8 @@ class Screening:
             "image": self.name,
             "band": self.band,
             "probability": self.probability,
+            "calibrated": self.calibrated,
+            "band_reason": self.band_reason,
             "logit": self.logit,
             "outlier": self.outlier if math.isfinite(self.outlier) else None,
             "findings": [vars(finding) for finding in self.findings],
@@ -98,6 +102,8 @@ class Screener:
             name=name,
             band="refused" if refused else self._about.bands.of(logit),
             probability=None if refused else self._about.probability(logit),
+            calibrated=self._about.content["temperature"] is not None,
+            band_reason=self._about.bands.reason,
             logit=None if refused else logit,
             outlier=outlier,
             findings=findings,
