@@ -2,7 +2,8 @@
 
 The numbers are the same for every network: mean colours of the four quarters, the spread of each colour, and how much
 brightness and two colour differences change from one cell to the next, at four sizes of cell. They are fitted on the
-validation images of a run. Features of the network itself were tried and say less: a small one sees lesions everywhere.
+validation images of a run. The network's own pooled features were tried: they refuse three in four of the pictures
+without a mole of which these refuse 99 in 100 (results/deploy).
 """
 
 from collections.abc import Callable, Iterable, Iterator
