@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -19,8 +18,10 @@ from benchmarks.loopback import server
 from PIL import Image
 
 from lentigo.deploy import answering
+from lentigo.deploy.model_file import AboutModel, Bands
 from lentigo.deploy.server import create_app
 from lentigo.deploy.uploads import shown_name
+from lentigo.imaging import Preprocessing
 from tests.deploy.fake_screener import SLEEP, FakeScreener, FakeScreening, demo_screener
 from tests.deploy.running import NOTICE, form, is_refusal, picture, running
 
@@ -356,17 +357,25 @@ def test_failure_to_keep_is_told(keeper: httpx.Client, kept: Path, monkeypatch: 
 # ---------------------------------------------------------------- in a worker
 
 
-def test_heatmap_is_a_png_over_a_small_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    def overlay(image: np.ndarray, heat: np.ndarray, about: SimpleNamespace, opacity: float) -> np.ndarray:
-        assert heat.shape == (2, 2)
-        assert about.content["name"] == "fake"
-        return 255 - image
+def test_heatmap_is_a_png_over_a_small_picture() -> None:
+    """By hand: heat as strong as the model has any, so half of full red and half of the picture."""
+    about = AboutModel(
+        preprocessing=Preprocessing(resize_px=8, crop_px=None),
+        bands=Bands(low_below=None, high_from=None, reason=""),
+        temperature=1.0,
+        cam_maximum=1.0,
+        demo=False,
+        title="fake",
+        content={},
+    )
 
     class Heated(FakeScreener):
+        def __post_init__(self) -> None:
+            self.about = about
+
         def screen(self, image: np.ndarray, *, name: str, insist: bool = False) -> FakeScreening:
             return FakeScreening(name, 0.5, demo=False, heat=np.ones((2, 2), np.float32))
 
-    monkeypatch.setattr(answering, "_drawn", overlay)
     job = {"name": "a", "insist": False, "heatmap": True, "keep": False}
     file = io.BytesIO()
     Image.new("RGB", (1600, 800), (10, 20, 30)).save(file, "PNG")
@@ -375,7 +384,7 @@ def test_heatmap_is_a_png_over_a_small_picture(monkeypatch: pytest.MonkeyPatch) 
     assert head == "data:image/png;base64"
     drawn = Image.open(io.BytesIO(base64.b64decode(data)))
     assert drawn.size == (640, 320)
-    assert drawn.getpixel((5, 5)) == (245, 235, 225)
+    assert drawn.getpixel((5, 5)) == (132, 10, 15)
     assert kept == b""
 
 

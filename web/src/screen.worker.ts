@@ -101,9 +101,11 @@ async function screen({ about, session }: Loaded, image: Pixels): Promise<Screen
   return { band: bandOf(logit, about), probability, logit, outlier, findings, heat: heatOf(outputs) };
 }
 
+/** Where either limit is missing everything is unclear, as in Python. */
 function bandOf(logit: number, { bands }: About): Band {
-  if (bands.low_below_logit !== null && logit < bands.low_below_logit) return "low";
-  return bands.high_from_logit !== null && logit >= bands.high_from_logit ? "high" : "unclear";
+  const { low_below_logit: low, high_from_logit: high } = bands;
+  if (low === null || high === null) return "unclear";
+  return logit < low ? "low" : logit >= high ? "high" : "unclear";
 }
 
 function single(outputs: ort.InferenceSession.OnnxValueMapType, name: string): number {

@@ -12,7 +12,6 @@ from lentigo import __version__
 from lentigo.cli import data_commands, evidence_commands, explain_commands, tune_commands, use_commands
 from lentigo.cli.options import (
     DATA_HELP,
-    NOTICE,
     CacheOpt,
     DataArg,
     DeviceOpt,
@@ -38,6 +37,7 @@ from lentigo.cli.options import (
     split_of,
     table_of,
 )
+from lentigo.deploy import NOTICE
 from lentigo.errors import ConfigError, DataError, LentigoError, RunError, StoppedError
 from lentigo.learn import processes
 from lentigo.terminal import Display, console, say, say_error

@@ -8,7 +8,6 @@ import typer
 
 from lentigo import __version__
 from lentigo.cli.options import (
-    NOTICE,
     AuditProtocolOpt,
     CacheOpt,
     DataArg,
@@ -21,6 +20,7 @@ from lentigo.cli.options import (
     default_protocol,
     table_of,
 )
+from lentigo.deploy import NOTICE
 from lentigo.errors import ConfigError
 from lentigo.terminal import Display, say, say_verdict
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lentigo.cli.options import (
-    NOTICE,
     CacheOpt,
     DeviceOpt,
     DevicesOpt,
@@ -22,6 +21,7 @@ from lentigo.cli.options import (
     in_processes,
     table_of,
 )
+from lentigo.deploy import NOTICE
 from lentigo.errors import ConfigError
 from lentigo.terminal import Display, say
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lentigo.cli.options import (
-    NOTICE,
     CacheOpt,
     DeviceOpt,
     DevicesOpt,
@@ -19,6 +18,7 @@ from lentigo.cli.options import (
     data_of_run,
     in_processes,
 )
+from lentigo.deploy import NOTICE
 from lentigo.errors import ConfigError
 from lentigo.terminal import Display, say
 

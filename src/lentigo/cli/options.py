@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from lentigo.data.split import Split
     from lentigo.data.table import ImageTable
 
-NOTICE = "Research software, not a medical device."
-
 
 def _protocol(protocol: str | None) -> str | None:
     """Refused before any image is read or torch is imported."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lentigo.cli.options import (
-    NOTICE,
     CacheOpt,
     DataArg,
     DeviceOpt,
@@ -24,6 +23,7 @@ from lentigo.cli.options import (
     split_of,
     table_of,
 )
+from lentigo.deploy import NOTICE
 from lentigo.terminal import Display, say
 
 if TYPE_CHECKING:

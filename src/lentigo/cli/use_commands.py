@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lentigo.cli.options import NOTICE, CacheOpt, RunArg, data_of_run
+from lentigo.cli.options import CacheOpt, RunArg, data_of_run
+from lentigo.deploy import NOTICE
 from lentigo.errors import ConfigError, ModelError
 from lentigo.terminal import Display, console, say
 

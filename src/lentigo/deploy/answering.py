@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
+from lentigo.deploy.screen import Screener, heat_overlay
 from lentigo.errors import ImageError
 from lentigo.imaging import read_image
 
@@ -26,10 +27,8 @@ PNG_LEVEL = 1  # zlib's; a photograph comes out 5 % larger than at 6, in a quart
 Image_ = UInt8[np.ndarray, "height width 3"]
 
 
-def load_screener(model: Path) -> Any:
-    """The screener of a model.onnx; imported here, so that a test's own screener needs no onnxruntime."""
-    from lentigo.deploy.screen import Screener
-
+def load_screener(model: Path) -> Screener:
+    """The screener of a model.onnx."""
     return Screener(model, threads=1)  # one process a CPU; more threads would only wait for each other
 
 
@@ -52,19 +51,9 @@ def answer(screener: Any, job: dict[str, Any], data: bytes) -> tuple[dict[str, A
 
 
 def _overlay(image: Image_, screening: Any, about: Any) -> UInt8[np.ndarray, "small_height small_width 3"] | None:
-    return None if screening.heat is None else _drawn(_small(image), screening.heat, about, HEATMAP_OPACITY)
-
-
-def _drawn(image: Image_, heat: Float32[np.ndarray, "rows columns"], about: Any, opacity: float) -> Image_:
-    from lentigo.deploy.screen import heat_overlay
-
-    return heat_overlay(image, heat, about, opacity)
-
-
-def _small(image: Image_) -> UInt8[np.ndarray, "small_height small_width 3"]:
-    picture = Image.fromarray(image)
-    picture.thumbnail((HEATMAP_PX, HEATMAP_PX))  # keeps the shape, never enlarges
-    return np.asarray(picture)
+    if screening.heat is None:
+        return None
+    return heat_overlay(image, screening.heat, about, HEATMAP_OPACITY, side_px=HEATMAP_PX)
 
 
 def _data_url(image: Image_ | None) -> str | None:

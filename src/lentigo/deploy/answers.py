@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
+from lentigo.deploy import NOTICE
 from lentigo.deploy.guard import add_headers
-from lentigo.deploy.screen import NOTICE
 
 
 class FindingAnswer(BaseModel):

@@ -8,8 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from lentigo.deploy.model_file import RUNTIME_ERRORS
@@ -20,7 +18,7 @@ from lentigo.imaging import read_image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 HEATMAP_SUFFIX = ".heat.png"  # so that no heat map takes the place of a picture
-HEATMAP_PX = 1024  # of the longer side, at most: a map has 75 cells, and 50 megapixels of colours would take gigabytes
+HEATMAP_PX = 1024  # of the longer side, at most
 _WILD = frozenset("*?[")
 
 
@@ -124,23 +122,12 @@ def _screened(screener: Screener, picture: Picture, place: Path | None, insist: 
         image = read_image(path)
         screening = screener.screen(image, name=str(path), insist=insist)
         if place is not None and screening.heat is not None:
-            small = _at_most(image, HEATMAP_PX)
-            _write_picture(place, Image.fromarray(heat_overlay(small, screening.heat, screener.about)))
+            drawn = heat_overlay(image, screening.heat, screener.about, side_px=HEATMAP_PX)
+            _write_picture(place, Image.fromarray(drawn))
     except (LentigoError, MemoryError, *RUNTIME_ERRORS) as error:
         told = str(error) if isinstance(error, LentigoError) else f"{path} cannot be judged ({error!r})"
         return Screened(path=path, screening=None, error=told)
     return Screened(path=path, screening=screening, error="")
-
-
-def _at_most(
-    image: UInt8[np.ndarray, "height width 3"], side_px: int
-) -> UInt8[np.ndarray, "small_height small_width 3"]:
-    """The image, made smaller where its longer side is longer."""
-    if max(image.shape[:2]) <= side_px:
-        return image
-    picture = Image.fromarray(image)
-    picture.thumbnail((side_px, side_px))
-    return np.asarray(picture)
 
 
 def _write_picture(path: Path, picture: Image.Image) -> None:

@@ -11,14 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+from PIL import Image
 
+from lentigo.deploy import NOTICE
 from lentigo.deploy.model_file import INPUT, OUTPUTS, AboutModel, open_model
 from lentigo.deploy.quality import Finding, check_quality, outlier_findings
 from lentigo.errors import ModelError
 from lentigo.explain.on_image import overlay, to_image_size
 from lentigo.imaging import preprocess, read_image
 
-NOTICE = "Research software, not a medical device."
 Band = Literal["low", "unclear", "high", "refused"]
 
 
@@ -118,7 +119,9 @@ def heat_overlay(
     heat: Float32[np.ndarray, "rows columns"],
     about: AboutModel,
     opacity: float = 0.5,
-) -> UInt8[np.ndarray, "height width 3"]:
+    *,
+    side_px: int | None = None,
+) -> UInt8[np.ndarray, "out_height out_width 3"]:
     """What speaks for malignant, in colours over the picture: blue little, red as much as the model's own scale has.
 
     The scale is the model's, not the picture's, so that pictures compare; see `overlay`.
@@ -126,7 +129,13 @@ def heat_overlay(
     Args:
         heat: raw, as in a Screening.
         opacity: of full red, in [0, 1].
+        side_px: a picture whose longer side is longer is made smaller first; a map has 75 cells, and 50 megapixels of
+            colours would take gigabytes.
     """
+    if side_px is not None and max(image.shape[:2]) > side_px:
+        picture = Image.fromarray(image)
+        picture.thumbnail((side_px, side_px))
+        image = np.asarray(picture)
     height, width = image.shape[:2]
     side = max(height, width)
     spread = to_image_size(np.maximum(heat, 0)[None], about.preprocessing, size_px=side)[0]

@@ -25,12 +25,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from lentigo import __version__
+from lentigo.deploy import NOTICE
 from lentigo.deploy.answering import load_screener, make_answer
 from lentigo.deploy.answers import ErrorAnswer, HealthAnswer, ScreeningAnswer, install_errors
 from lentigo.deploy.api_page import STYLE, api_page
 from lentigo.deploy.assets import Asset, file_answer, page_assets
 from lentigo.deploy.guard import HELD_BODIES, SECURITY_HEADERS, Guard, Held, Limits
-from lentigo.deploy.screen import NOTICE
+from lentigo.deploy.model_file import model_path
 from lentigo.deploy.serving import serve
 from lentigo.deploy.uploads import FIELD, Upload, read_upload
 from lentigo.deploy.workers import Pool, QueueFullError, TimeLimitError, WorkerError
@@ -131,7 +132,7 @@ def _service(
     if screener is None:
         if model is None:
             raise ConfigError("no model was given; give the path of a model.onnx that `lentigo export` wrote")
-        model = model / "model.onnx" if model.is_dir() else model
+        model = model_path(model)
         screener = partial(load_screener, model)
     if keep is not None:
         _check_keep(keep)
