@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 BUILT = Path(__file__).resolve().parents[2] / "src" / "lentigo" / "deploy" / "web"
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
@@ -14,6 +15,11 @@ TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "applicat
 
 class _Handler(SimpleHTTPRequestHandler):
     extensions_map = SimpleHTTPRequestHandler.extensions_map | TYPES | {".webmanifest": "application/manifest+json"}
+
+    def send_head(self) -> Any:
+        """Without "not modified", which this server tells by whole seconds: tests change files faster than that."""
+        del self.headers["If-Modified-Since"]
+        return super().send_head()
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet: what was asked for is seen in the browser."""

@@ -44,6 +44,29 @@ def test_works_offline_after_one_visit(visit: Callable[..., Visit], own_site: Pa
     assert all(name.startswith("lentigo /clinic/spots/ ") for name in names)
 
 
+@pytest.mark.parametrize("answer", ["login page", "gone"])
+def test_what_is_no_model_does_not_take_the_kept_ones_place(
+    visit: Callable[..., Visit], own_site: Path, answer: str
+) -> None:
+    place = own_site / "clinic" / "spots" / "model" / "model.json"
+    with served(own_site) as url:
+        page = visit(f"{url}clinic/spots/")
+        page.open()
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        installed(page)
+        if answer == "gone":
+            page.allowed.append("404")
+            place.unlink()
+        else:
+            place.write_text("<!doctype html><title>Log in</title>")
+        page.tab.reload()
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        assert page.check(drawn(HIGH)) == "High"
+    page.allowed.append("Failed to load resource: net::ERR_CONNECTION_REFUSED")
+    page.tab.reload()
+    page.tab.get_by_text("Model ready: First model").wait_for()
+
+
 def test_a_new_model_is_used_at_the_next_visit_and_the_old_one_dropped(
     visit: Callable[..., Visit], own_site: Path
 ) -> None:

@@ -65,16 +65,27 @@ async function kept(address: string, request: Request): Promise<Response> {
   return (await (await caches.open(PAGE)).match(address)) ?? fetch(request);
 }
 
+/** Only a description of a model is kept: a hotel's login page answers too, and so does a host that is being mended. */
 async function newestAbout(): Promise<Response> {
   const cache = await caches.open(MODEL);
+  const old = await cache.match(ABOUT);
   try {
     const response = await fetch(ABOUT, { cache: "no-cache" });
-    if (response.ok) await cache.put(ABOUT, response.clone());
+    if (!response.ok || !(await describesModel(response.clone()))) return old ?? response;
+    await cache.put(ABOUT, response.clone());
     return response;
   } catch (error) {
-    const old = await cache.match(ABOUT);
     if (old) return old;
     throw error;
+  }
+}
+
+async function describesModel(response: Response): Promise<boolean> {
+  try {
+    const about = (await response.json()) as { onnx?: { sha256?: unknown } } | null;
+    return typeof about?.onnx?.sha256 === "string";
+  } catch {
+    return false;
   }
 }
 
