@@ -171,7 +171,7 @@ def test_a_stop_saves_in_all_and_changes_no_weight(drawn: Path, two: Path, tmp_p
     assert code == 130
     told = [line for line in err.splitlines() if "validation loss" not in line]
     assert len(told) == 1
-    assert f"the state is saved in {run}; to go on, give `lentigo train DATA --out RUN --resume`" in told[0]
+    assert f"the state is saved in {run}; to go on, give `lentigo train {drawn} --out {run} --resume`" in told[0]
     went_on_as(drawn, run, two)
 
 

@@ -102,7 +102,13 @@ def test_three_processes_gather_the_same_bits_and_notice_a_death() -> None:
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "3",
         "TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    command = [sys.executable, "-c", "from tests.learn.test_shards import work_together; work_together()"]
+    program = """
+from lentigo.cli.ending import without_teardown
+from tests.learn.test_shards import work_together
+with without_teardown():
+    work_together()
+"""
+    command = [sys.executable, "-c", program]
     started = [
         subprocess.Popen(
             command,

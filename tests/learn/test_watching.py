@@ -215,3 +215,39 @@ def test_a_batch_has_an_image_for_every_process() -> None:
     check_processes(4, 4)
     with pytest.raises(ConfigError, match=r"5 processes would share a train\.batch_size of 4, so one would have no"):
         check_processes(5, 4)
+
+
+@pytest.mark.parametrize(("group", "left"), [({"RANK": "1", "TORCHELASTIC_RUN_ID": "x"}, ""), ({}, "torn down\n")])
+@pytest.mark.parametrize(
+    ("last", "code", "told"),
+    [
+        ("pass", 0, ""),
+        ("sys.exit()", 0, ""),
+        ("sys.exit(130)", 130, ""),
+        ('raise ValueError("odd")', 1, "ValueError: odd\n"),
+    ],
+)
+def test_a_process_of_several_ends_before_python_is_torn_down(
+    alone: None, group: dict[str, str], left: str, last: str, code: int, told: str
+) -> None:
+    """Its exit code, its last words and what it registered for its end are kept; a lone one ends as any program."""
+    program = f"""
+import atexit, os, sys
+from lentigo.cli.ending import without_teardown
+class Last:
+    def __del__(self, write=os.write):
+        write(1, b"torn down\\n")
+kept = Last()
+atexit.register(lambda: print("exit handler"))
+with without_teardown():
+    print("work", end=" ")
+    {last}
+"""
+    environment = os.environ | group
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == code
+    assert ended.stdout == f"work exit handler\n{left}"
+    assert ended.stderr.endswith(told)
+    assert ended.stderr.startswith("Traceback") == bool(told)

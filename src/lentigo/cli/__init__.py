@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from lentigo import __version__
 from lentigo.cli import data_commands, evidence_commands, explain_commands, tune_commands, use_commands
+from lentigo.cli.ending import without_teardown
 from lentigo.cli.options import (
     DATA_HELP,
     CacheOpt,
@@ -262,6 +263,12 @@ app.registered_commands[place:place] = [
     *explain_commands.app.registered_commands,
 ]
 app.registered_commands += use_commands.app.registered_commands
+
+
+def program() -> None:
+    """The command line as a process of its own, which ends with it."""
+    with without_teardown():
+        main()
 
 
 def main() -> None:

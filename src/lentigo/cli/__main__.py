@@ -1,5 +1,5 @@
 """`python -m lentigo.cli`."""
 
-from lentigo.cli import main
+from lentigo.cli import program
 
-main()
+program()
