@@ -33,12 +33,13 @@ test-all: web $(VENV)/.installed-dev
 
 # The page for the phone: needs node 20.19 or newer and npm; its tests also Debian's chromium.
 WEB := src/lentigo/deploy/web
-WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f ! -name package-lock.json -print)
+WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 web: $(WEB)/index.html
 
-web/node_modules/.installed: web/package.json
-	cd web && npm install --no-audit --no-fund --no-package-lock
+# Exactly what package-lock.json names, by its sums; after a change of package.json: cd web && npm run lock
+web/node_modules/.installed: web/package.json web/package-lock.json web/.npmrc
+	cd web && npm ci --no-audit --no-fund
 	@touch $@
 
 $(WEB)/index.html: web/node_modules/.installed $(WEB_SOURCES)

@@ -4,6 +4,7 @@
 a form might still be read after the damage, what is in it is no picture.
 """
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -197,3 +198,23 @@ KINDS: tuple[Callable[[np.random.Generator, Mutant], BadRequest], ...] = (
     _damaged_head,
     _long_head,
 )
+
+
+def status_of(port: int, bad: BadRequest, *, answer_limit_s: float = 20.0) -> int:
+    """What a server on this machine answers over a connection of its own; 0 where that ended without an answer.
+
+    Raises: TimeoutError: no answer within the limit.
+    """
+    with socket.create_connection(("127.0.0.1", port), timeout=answer_limit_s) as connection:
+        answer = b""
+        try:
+            connection.sendall(bad.raw)
+            if bad.cut:
+                connection.shutdown(socket.SHUT_WR)
+            while b"\r\n" not in answer and (more := connection.recv(65536)):
+                answer += more
+        except TimeoutError:
+            raise
+        except OSError:  # it hung up while we sent
+            return 0
+    return int(answer.split()[1]) if answer.startswith(b"HTTP/1.1 ") else 0

@@ -9,35 +9,17 @@ may be left without. Then the server must still screen a good picture. Prints ro
 
 import argparse
 import io
-import socket
 import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from bad_requests import BadRequest, bad_request
+from bad_requests import bad_request, status_of
 from loopback import Server, post_form, server
 from mutations import mutant
 from PIL import Image
 
 from lentigo.data.synthetic import draw_lesion
-
-ANSWER_LIMIT_S = 20.0
-
-
-def status_of(port: int, bad: BadRequest) -> int:
-    """The answer's status; 0 where the connection ended without."""
-    with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_LIMIT_S) as connection:
-        answer = b""
-        try:
-            connection.sendall(bad.raw)
-            if bad.cut:
-                connection.shutdown(socket.SHUT_WR)
-            while b"\r\n" not in answer and (more := connection.recv(65536)):
-                answer += more
-        except ConnectionError:  # it hung up while we sent
-            return 0
-    return int(answer.split()[1]) if answer.startswith(b"HTTP/1.1 ") else 0
 
 
 def good_picture() -> bytes:

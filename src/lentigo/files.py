@@ -16,11 +16,15 @@ from lentigo.errors import DataError
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path`, on any exception nothing is left of it."""
+def whole_file(path: Path, *, private: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it replaces `path`, on any exception nothing is left of it.
+
+    Args:
+        private: only its owner may read it, from its first byte on.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    temporary.touch(exist_ok=False)
+    temporary.touch(mode=0o600 if private else 0o666, exist_ok=False)
     mode = temporary.stat().st_mode  # of any new file here; some writers would make it their own
     try:
         yield temporary
@@ -31,13 +35,13 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file.
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write a file; a private one is its owner's alone.
 
     Raises: DataError: it cannot be written; an older file of that name is still there.
     """
     try:
-        with whole_file(path) as temporary:
+        with whole_file(path, private=private) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
         raise DataError(
@@ -45,20 +49,21 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Write text as UTF-8.
 
     Raises: DataError: as `write_bytes`.
     """
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"), private=private)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, *, private: bool = False) -> None:
     """Write `content` as readable JSON; NaN and infinity become null, since JSON has neither.
 
     Raises: DataError: as `write_bytes`.
     """
-    write_text(path, json.dumps(_json_safe(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(_json_safe(content), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n", private=private)
 
 
 def read_json(path: Path) -> Any:

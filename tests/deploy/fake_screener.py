@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lentigo.errors import ModelError
+
 DIE, SLEEP, HANG, FAIL = 251, 252, 253, 254  # red of the first pixel; of SLEEP, green says for how many hundredths
 
 
@@ -52,7 +54,10 @@ demo_screener = partial(FakeScreener, demo=True)
 
 
 def echo(job: dict[str, Any], blob: bytes) -> tuple[dict[str, Any], bytes]:
-    """An answer for the pool alone: sleeps, then gives the job and the bytes back, with the process's number."""
+    """An answer for the pool alone: does as it is told, then gives the job and the bytes back, with its number."""
+    os.write(2, job.get("say", "").encode())
+    if "fail" in job:
+        raise ValueError(job["fail"])
     time.sleep(job.get("sleep_s", 0))
     return {**job, "pid": os.getpid()}, blob
 
@@ -63,3 +68,7 @@ def make_echo() -> Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes
 
 def make_nothing() -> Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]:
     os._exit(5)
+
+
+def make_refusal() -> Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]:
+    raise ModelError("m.onnx is not the file it was")

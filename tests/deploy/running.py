@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 
+PROC = Path("/proc")
 NOTICE = "Research software, not a medical device."
 
 
@@ -57,3 +59,18 @@ def is_refusal(answer: httpx.Response, status: int, words: str) -> None:
     assert content["error"].endswith(".")
     assert content["notice"] == NOTICE
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def children_of(number: int) -> list[int]:
+    """The processes that a process has spawned to screen, by their command line; none where there is no /proc."""
+    found = []
+    for entry in PROC.iterdir() if PROC.exists() else ():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                words = (entry / "cmdline").read_text()
+            except OSError:
+                continue
+            if parent == number and "spawn_main" in words:
+                found.append(int(entry.name))
+    return found

@@ -3,13 +3,15 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lentigo.deploy.workers import Pool, QueueFullError, TimeLimitError, WorkerError
-from tests.deploy.fake_screener import make_echo, make_nothing
+from tests.deploy.fake_screener import make_echo, make_nothing, make_refusal
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +74,49 @@ def test_cancelled_job_leaves_the_queue(pool: Pool) -> None:
     assert isinstance(outcomes(pool, *[0.0] * 4)[3], tuple)
 
 
-def test_processes_that_cannot_start_are_told() -> None:
-    pool = Pool(make_nothing, workers=2, queue=1, limit_s=1.0)
-    with pytest.raises(WorkerError, match="ended with code 5"):
+@pytest.mark.parametrize(
+    ("make", "why"), [(make_nothing, "it ended with code 5"), (make_refusal, "m.onnx is not the file it was")]
+)
+def test_processes_that_cannot_start_are_told(
+    make: Callable[[], Any], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client hears nothing of this machine; the log has it all."""
+    pool = Pool(make, workers=2, queue=1, limit_s=1.0)
+    with pytest.raises(WorkerError, match=r"^The server cannot work on pictures now; its log says why\.$"):
         pool.start()
     pool.stop()
+    assert f"cannot be started: {why}" in caplog.text
+
+
+@pytest.mark.parametrize("refused", ["Pipe", "start"])
+def test_a_machine_without_room_for_a_process_is_told(
+    refused: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    pool = Pool(make_echo, workers=1, queue=1, limit_s=1.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(SpawnContext if refused == "Pipe" else SpawnProcess, refused, no_room)
+        assert isinstance(outcomes(pool, 0.0)[0], WorkerError)
+    assert "cannot be started: [Errno 24] Too many open files" in caplog.text
+    assert isinstance(outcomes(pool, 0.0)[0], tuple)  # there is room again
+    pool.stop()
+
+
+def test_processes_are_mute_unless_asked(capfd: pytest.CaptureFixture[str]) -> None:
+    """What is written to the descriptor, as C code does, and Python's own tracebacks."""
+    for quiet in (True, False):
+        pool = Pool(make_echo, workers=1, queue=1, limit_s=1.0, quiet=quiet)
+        assert asyncio.run(pool.run({"say": "anna.jpg: bad tag"}, b""))[1] == b""
+        assert isinstance(asyncio.run(caught(pool.run({"fail": "anna.jpg"}, b""))), WorkerError)
+        pool.stop()
+        told = capfd.readouterr().err
+        assert (told.count("anna.jpg") == 0) == quiet
+
+
+async def caught(coming: Awaitable[object]) -> BaseException | None:
+    return (await asyncio.gather(coming, return_exceptions=True))[0]
 
 
 def test_stopped_pool_refuses() -> None:

@@ -23,6 +23,9 @@ def each_view(page: Visit) -> Any:
     page.open()
     page.tab.get_by_text("Model ready").wait_for()
     yield "start"
+    page.open("history")
+    page.tab.wait_for_selector(".empty")
+    yield "history"
     page.choose(wide_picture())
     yield "crop"
     page.check(bare_skin())

@@ -1,6 +1,7 @@
 """The page without a network, in a folder of a shared host, and with models and pages that change under it."""
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from tests.web.conftest import Visit
 from tests.web.pictures import HIGH, UNCLEAR, drawn, heat_pixels
-from tests.web.site import copy_page, served
+from tests.web.site import Trouble, copy_page, served
 from tests.web.small_model import model_bytes, write_model
 
 pytestmark = pytest.mark.web
@@ -84,6 +85,106 @@ def test_a_new_model_is_used_at_the_next_visit_and_the_old_one_dropped(
             "async () => (await (await caches.open('lentigo /clinic/spots/ model')).keys()).map((r) => r.url)"
         )
     assert sorted(name.rsplit("/", 1)[1].split("?")[0] for name in kept) == ["model.json", "model.onnx"]
+
+
+def kept_model(page: Visit) -> list[str]:
+    """The title of the description kept for offline, and the last digits of the sum of each file kept with it."""
+    found: list[str] = page.call(
+        """async () => {
+             const cache = await caches.open('lentigo /clinic/spots/ model');
+             const files = (await cache.keys()).map(({url}) => url).filter((url) => url.includes('?sha256='));
+             const about = files.length ? await cache.match('model/model.json') : null;
+             return [about ? (await about.json()).title : "", ...files.map((url) => url.slice(-8))];
+           }"""
+    )
+    return found
+
+
+@pytest.mark.parametrize("trouble", ["missing", "damaged", "cut", "stalled halfway"])
+def test_a_new_description_without_its_file_leaves_the_old_pair_whole(
+    visit: Callable[..., Visit], own_site: Path, trouble: Any
+) -> None:
+    model = own_site / "clinic" / "spots" / "model"
+    troubles: dict[str, Trouble] = {}
+    with served(own_site, troubles) as url:
+        page = visit(f"{url}clinic/spots/")
+        page.allowed.append("Failed to load resource")
+        page.open()
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        installed(page)
+        before = kept_model(page)
+        assert (len(before), before[0]) == (2, "First model")
+        new = model_bytes(bias=-3.0)
+        write_model(model, title="Second model", onnx_bytes=new)
+        if trouble == "missing":
+            (model / "model.onnx").unlink()
+        elif trouble == "damaged":
+            (model / "model.onnx").write_bytes(new[:-9])
+        else:
+            troubles["model.onnx"] = trouble
+        page.tab.reload()
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        assert kept_model(page) == before
+    page.tab.reload()  # nothing answers any more
+    page.tab.get_by_text("Model ready: First model").wait_for()
+    assert page.check(drawn(HIGH)) == "High"
+    assert kept_model(page) == before
+
+
+def test_a_new_model_is_kept_once_its_file_arrives(visit: Callable[..., Visit], own_site: Path) -> None:
+    troubles: dict[str, Trouble] = {}
+    with served(own_site, troubles) as url:
+        page = visit(f"{url}clinic/spots/")
+        page.allowed.append("Failed to load resource")
+        page.open()
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        installed(page)
+        about = write_model(
+            own_site / "clinic" / "spots" / "model", title="Second model", onnx_bytes=model_bytes(bias=-3.0)
+        )
+        troubles["model.onnx"] = "cut"
+        page.tab.reload()
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        troubles.clear()
+        page.tab.reload()
+        page.tab.get_by_text("Model ready: Second model").wait_for()
+        assert kept_model(page) == ["Second model", about["onnx"]["sha256"][-8:]]
+    page.tab.reload()
+    page.tab.get_by_text("Model ready: Second model").wait_for()
+    assert page.check(drawn(UNCLEAR)) == "Low"
+
+
+@pytest.mark.parametrize("trouble", ["stalled", "stalled halfway"])
+def test_a_stalled_network_does_not_hold_the_kept_model_up(
+    visit: Callable[..., Visit], own_site: Path, trouble: Trouble
+) -> None:
+    troubles: dict[str, Trouble] = {}
+    with served(own_site, troubles) as url:
+        page = visit(f"{url}clinic/spots/")
+        page.open()
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        installed(page)
+        troubles["model.json"] = trouble
+        page.tab.reload()
+        began = time.monotonic()
+        page.tab.get_by_text("Loading the model").wait_for()
+        assert page.check(drawn(HIGH)) == "High"
+        assert time.monotonic() - began < 8
+
+
+def test_without_a_kept_model_a_slow_network_is_waited_for(visit: Callable[..., Visit], own_site: Path) -> None:
+    troubles: dict[str, Trouble] = {}
+    with served(own_site, troubles) as url:
+        page = visit(f"{url}clinic/spots/")
+        page.open()
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        installed(page)
+        page.call("() => caches.delete('lentigo /clinic/spots/ model')")
+        troubles["model.json"] = "stalled"
+        page.tab.reload()
+        page.tab.wait_for_timeout(5_000)
+        assert page.tab.get_by_text("Loading the model").is_visible()
+        assert page.tab.locator(".problem").count() == 0
 
 
 def test_a_new_page_replaces_the_old_one(visit: Callable[..., Visit], own_site: Path) -> None:

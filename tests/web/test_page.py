@@ -11,6 +11,7 @@ import pytest
 from tests.web.conftest import Site, Visit, png
 from tests.web.pictures import HAIRY, HIGH, LOW, UNCLEAR, bare_skin, blue_spot, drawn, heat_pixels, wide_picture
 from tests.web.site import served
+from tests.web.small_model import write_model
 
 pytestmark = pytest.mark.web
 
@@ -289,6 +290,54 @@ def test_a_model_without_an_auc_gives_results_too(visit: Callable[..., Visit], s
         assert page.check(drawn(HIGH)) == "High"
         page.tab.click("summary")
         assert "AUC ? (95 % interval ? to ?)" in page.tab.inner_text("main")
+
+
+@pytest.mark.parametrize(
+    ("shares", "one_in", "below", "above"),
+    [
+        ({"low_sensitivity": 0.95, "high_sensitivity": 0.80}, "up to 1 in 20 cancers", "95 %", "80 %"),
+        ({"low_sensitivity": 0.995, "high_sensitivity": 0.85}, "up to 1 in 200 cancers", "99.5 %", "85 %"),
+        ({"low_sensitivity": 1, "high_sensitivity": 0.9}, "harmless: cancers unlike those among", "100 %", "90 %"),
+        ({}, "up to 1 in 100 cancers", "99 %", "90 %"),  # an earlier export
+    ],
+)
+def test_the_bands_are_explained_by_the_models_own_shares(
+    visit: Callable[..., Visit],
+    site: Site,
+    tmp_path: Path,
+    shares: dict[str, float],
+    one_in: str,
+    below: str,
+    above: str,
+) -> None:
+    shutil.copytree(site.folder, tmp_path / "site")
+    limits = {"low_below_logit": -0.5, "high_from_logit": 2.0, "reason": ""}
+    write_model(tmp_path / "site" / "model", bands=limits | shares)
+    with served(tmp_path / "site") as url:
+        page = visit(url)
+        assert page.check(drawn(LOW)) == "Low"
+        assert one_in in page.tab.inner_text(".meaning")
+        page.follow("About")
+        page.tab.wait_for_selector(".about")
+        text = page.tab.inner_text("main")
+        assert (
+            f"below a limit that {below} of the cancers there exceeded, “high” above one that {above} exceeded" in text
+        )
+
+
+def test_without_bands_no_limits_are_explained(visit: Callable[..., Visit], site: Site, tmp_path: Path) -> None:
+    shutil.copytree(site.folder, tmp_path / "site")
+    bands = {"low_below_logit": None, "high_from_logit": None, "reason": "Too few images."}
+    write_model(tmp_path / "site" / "model", bands=bands)
+    with served(tmp_path / "site") as url:
+        page = visit(url)
+        page.open()
+        page.tab.get_by_text("Model ready").wait_for()
+        page.follow("About")
+        page.tab.wait_for_selector(".about")
+        text = page.tab.inner_text("main")
+    assert "one of three bands. Before that" in text
+    assert "exceeded" not in text
 
 
 def test_an_address_that_is_none_is_told(page: Visit) -> None:

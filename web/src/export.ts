@@ -5,7 +5,9 @@ import { strings } from "./strings";
 import { zip, type Entry } from "./zip";
 
 export async function exported(): Promise<Blob> {
-  const [all, photos] = await Promise.all([moles(), visits()]);
+  const [all, found] = await Promise.all([moles(), visits()]);
+  // Another tab may delete a mole while a photo of it is saved here; nothing shows such a photo any more.
+  const photos = found.filter(({ mole }) => all.some(({ id }) => id === mole));
   const now = new Date();
   const records = photos.map(({ photo, heat, screening, ...rest }) => {
     const date = new Date(rest.taken);

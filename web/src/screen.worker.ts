@@ -1,10 +1,11 @@
 /** The model's own thread: loads it, looks at the photo's quality, runs the network. Nothing here leaves the device. */
 
 import * as ort from "onnxruntime-web/wasm";
+import { bandOf } from "./bands";
 import { preprocess } from "./preprocess";
 import { checkQuality, outlierFindings } from "./quality";
 import type { Answer, Question } from "./screener";
-import type { About, Band, Finding, Heat, Pixels, Screening } from "./types";
+import type { About, Finding, Heat, Pixels, Screening } from "./types";
 
 /** What of the worker's global scope is used here; the page's types would clash with the worker's own. */
 const scope = self as unknown as {
@@ -99,13 +100,6 @@ async function screen({ about, session }: Loaded, image: Pixels): Promise<Screen
   }
   const probability = 1 / (1 + Math.exp(-logit / (about.temperature ?? 1)));
   return { band: bandOf(logit, about), probability, logit, outlier, findings, heat: heatOf(outputs) };
-}
-
-/** Where either limit is missing everything is unclear, as in Python. */
-function bandOf(logit: number, { bands }: About): Band {
-  const { low_below_logit: low, high_from_logit: high } = bands;
-  if (low === null || high === null) return "unclear";
-  return logit < low ? "low" : logit >= high ? "high" : "unclear";
 }
 
 function single(outputs: ort.InferenceSession.OnnxValueMapType, name: string): number {

@@ -55,6 +55,35 @@ export async function addVisit(entry: Omit<Visit, "id" | "taken">): Promise<Visi
   return added;
 }
 
+/**
+ * Adds what is not there yet, all of it or nothing. A mole of a known name is that mole, as when a photo is saved.
+ * Returns how many were added.
+ */
+export async function addMissing(
+  theirs: readonly Mole[],
+  photos: readonly Visit[],
+): Promise<{ photos: number; moles: number }> {
+  const [mine, kept] = await Promise.all([moles(), read<string[]>(VISITS, (store) => store.getAllKeys())]);
+  const home = new Map<string, string>();
+  for (const { id, name } of theirs) {
+    const known = mine.find((mole) => mole.id === id) ?? mine.find((mole) => mole.name === name);
+    if (known) home.set(id, known.id);
+  }
+  const newMoles = theirs.filter(({ id }) => !home.has(id));
+  const there = new Set(kept);
+  const newPhotos = photos.filter(({ id }) => !there.has(id));
+  await write([MOLES, VISITS], (store) => {
+    for (const mole of newMoles) store(MOLES).add(mole);
+    for (const visit of newPhotos) store(VISITS).add({ ...visit, mole: home.get(visit.mole) ?? visit.mole });
+  });
+  return { photos: newPhotos.length, moles: newMoles.length };
+}
+
+/** Asks the browser not to clear it when space is short; a refusal changes nothing else. */
+export function askToKeep(): void {
+  void (navigator.storage as StorageManager | undefined)?.persist?.().catch(() => false);
+}
+
 export function removeVisit(id: string): Promise<void> {
   return write([VISITS], (store) => store(VISITS).delete(id));
 }
@@ -109,7 +138,12 @@ async function read<T>(name: string, ask: (store: IDBObjectStore) => IDBRequest)
 /** Done only when the browser has committed it. */
 async function write(names: string[], change: (store: (name: string) => IDBObjectStore) => void): Promise<void> {
   const transaction = (await database()).transaction(names, "readwrite");
-  change((name) => transaction.objectStore(name));
+  try {
+    change((name) => transaction.objectStore(name));
+  } catch (error) {
+    transaction.abort(); // else the part before the error would stay
+    throw error;
+  }
   return new Promise<void>((resolve, reject) => {
     transaction.oncomplete = () => resolve();
     transaction.onabort = () => reject(transaction.error);

@@ -5,9 +5,12 @@
 
 import type { Band, FindingName } from "./types";
 import type { BadFile } from "./decode";
+import type { BadImport } from "./import";
 
 const percent = (share: number) =>
   share < 0.01 ? "under 1 %" : share > 0.99 ? "over 99 %" : `${Math.round(100 * share)} %`;
+/** Of a limit that somebody chose, such as 0.99 or 0.995. */
+const exactPercent = (share: number) => `${Number((100 * share).toFixed(1))} %`;
 
 /** Of each severity: what was found, and what to do. */
 type FindingWords = Partial<Record<"refuse" | "warn", readonly [text: string, advice: string]>>;
@@ -111,11 +114,13 @@ export const strings = {
     uncalibrated: (reason: string) =>
       `This number is not calibrated: read it as a rank, not as a chance.${reason ? ` ${reason}` : ""}`,
     meaning: {
-      low: "The model found little of what it learned to link with skin cancer. That does not make the spot harmless: up to 1 in 100 cancers among its validation pictures landed in this band, and photos taken without a dermatoscope are harder.",
+      // Infinity: none of them
+      low: (oneIn: number) =>
+        `The model found little of what it learned to link with skin cancer. That does not make the spot harmless: ${Number.isFinite(oneIn) ? `up to 1 in ${oneIn} cancers among its validation pictures landed in this band` : "cancers unlike those among its validation pictures can land in this band"}, and photos taken without a dermatoscope are harder.`,
       unclear:
         "The model cannot tell. This is a common answer, and it is neither good news nor bad news. If the spot is new, changes, or worries you, have it looked at.",
       high: "The model found patterns that it learned to link with skin cancer. Many harmless spots look like this to it too, so it is no diagnosis. Have a doctor look at this spot soon.",
-    } satisfies Record<Exclude<Band, "refused">, string>,
+    } satisfies Record<Exclude<Band, "refused">, string | ((oneIn: number) => string)>,
     band_missing: (reason: string) =>
       `This model has no bands, so every result is “unclear”.${reason ? ` ${reason}` : ""}`,
     demo: "DEMO: this model learned from drawn pictures. The result says nothing about real skin.",
@@ -270,6 +275,26 @@ export const strings = {
     latest: (date: string) => `latest ${date}`,
     export: "Export everything",
     exported: "The export was handed to your downloads.",
+    import: "Import an export",
+    import_hint: "From another device or browser? Import the ZIP file that “Export everything” made there.",
+    importing: "Reading the export …",
+    imported: (photos: number, moles: number) =>
+      photos + moles === 0
+        ? "Everything in this export is here already. Nothing was added."
+        : `Added: ${[
+            photos === 1 ? "1 photo" : photos > 1 && `${photos} photos`,
+            moles === 1 ? "1 new mole" : moles > 1 && `${moles} new moles`,
+          ]
+            .filter(Boolean)
+            .join(", ")}.`,
+    import_failed: "The browser did not store it. It may be full, or a private window. Nothing was changed.",
+    bad_import: {
+      too_many_bytes: "This file is larger than 500 MB. Choose the ZIP file that “Export everything” made.",
+      not_an_export:
+        "This file is not an export of this page, or it is damaged. Choose the ZIP file just as “Export everything” made it, not unpacked and packed again. Nothing was changed.",
+      newer:
+        "This export was made by a newer version of this page. Close all tabs of this page, open it again, and import once more. Nothing was changed.",
+    } satisfies Record<BadImport, string>,
     delete_all: "Delete everything",
     delete_all_sure: "Delete all moles, photos and results from this browser? This cannot be undone.",
     deleted_all: "Everything was deleted.",
@@ -332,7 +357,11 @@ export const strings = {
     what_title: "What this page is",
     what: "lentigo is research software. It is not a medical device, nobody has approved it for diagnosis, and it must not decide whether you see a doctor.",
     how_title: "How it works",
-    how: "A neural network, trained on pictures whose diagnosis is known, turns the framed square into one score. The score becomes an estimate and one of three bands. The bands’ limits were set on validation pictures: “low” lies below a limit that 99 % of the cancers there exceeded, “high” above one that 90 % exceeded. Before that, the page checks whether the photo is fit for an answer, and refuses it if not.",
+    how: "A neural network, trained on pictures whose diagnosis is known, turns the framed square into one score. The score becomes an estimate and one of three bands.",
+    how_limits: (low: number, high: number) =>
+      `The bands’ limits were set on validation pictures: “low” lies below a limit that ${exactPercent(low)} of the cancers there exceeded, “high” above one that ${exactPercent(high)} exceeded.`,
+    how_photo:
+      "Before that, the page checks whether the photo is fit for an answer, and refuses it if not.",
     privacy_title: "Privacy",
     privacy:
       "Your photo is never sent anywhere. The page makes no request to any other site, counts no visitors and sets no cookies. Saved photos are drawn anew first, without place, time or device. They stay in this browser until you delete them.",

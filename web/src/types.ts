@@ -28,6 +28,8 @@ export interface About {
   readonly bands: {
     readonly low_below_logit: number | null;
     readonly high_from_logit: number | null;
+    readonly low_sensitivity?: number; // of each limit, 0 to 1; missing in earlier exports
+    readonly high_sensitivity?: number;
     readonly reason: string;
   };
   readonly outlier: OutlierLimits;

@@ -17,7 +17,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from lentigo.deploy.screen import Screener, heat_overlay
-from lentigo.errors import ImageError
+from lentigo.errors import ImageError, ModelError
+from lentigo.files import sha256_of
 from lentigo.imaging import read_image
 
 HEATMAP_PX = 640  # longer side of the picture under a heat map
@@ -27,8 +28,13 @@ PNG_LEVEL = 1  # zlib's; a photograph comes out 5 % larger than at 6, in a quart
 Image_ = UInt8[np.ndarray, "height width 3"]
 
 
-def load_screener(model: Path) -> Screener:
-    """The screener of a model.onnx."""
+def load_screener(model: Path, sha256: str) -> Screener:
+    """The screener of a model.onnx.
+
+    Raises: LentigoError: it cannot be read, or is not the file of that sum any more.
+    """
+    if sha256_of(model) != sha256:
+        raise ModelError(f"{model} is not the file it was when the server started; start the server again")
     return Screener(model, threads=1)  # one process a CPU; more threads would only wait for each other
 
 

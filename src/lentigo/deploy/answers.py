@@ -1,5 +1,6 @@
 """What the server says: the shape of its answers, and every error as JSON with one sentence."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from fastapi import FastAPI, Request
@@ -62,8 +63,11 @@ class ErrorAnswer(BaseModel):
     demo: bool | None = None
 
 
-def install_errors(app: FastAPI, headers: dict[str, str], *, demo: bool) -> None:
-    """Make every error of the app JSON: {"error": one sentence, "notice": ...}, and "demo" where the model is one."""
+def install_errors(app: FastAPI, headers: dict[str, str], *, demo: bool) -> Callable[[int, str], Response]:
+    """Make every error of the app JSON: {"error": one sentence, "notice": ...}, and "demo" where the model is one.
+
+    Returns: what makes such an answer of a status and a sentence.
+    """
 
     def answer(status: int, sentence: str, more: dict[str, str] | None = None) -> Response:
         content = {"error": sentence, "notice": NOTICE} | ({"demo": True} if demo else {})
@@ -90,6 +94,8 @@ def install_errors(app: FastAPI, headers: dict[str, str], *, demo: bool) -> None
         response = answer(500, "The server failed on this request; its log says why.")
         add_headers(MutableHeaders(raw=response.raw_headers), headers, request.url.path)  # stands outside the guard
         return response
+
+    return answer
 
 
 def _sentence(method: str, error: HTTPException, more: dict[str, str]) -> str:

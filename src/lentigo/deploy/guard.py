@@ -4,18 +4,25 @@ A body is counted while it is read, so that a Content-Length that is absent or w
 above `max_body_bytes` (413), when it takes longer than `body_limit_s` (408), and when the bodies of all requests
 together would be more than `HELD_BODIES` of the largest (429): that bounds the server's memory, however many come.
 
+A request must name the server by an address, as localhost, or by a name that its owner allowed (421): another site's
+page can have its own name lead here (DNS rebinding), and a browser would then take that page for one of this server's.
+
 An answer to a request whose body nobody has read waits until that body is in, within limits, and throws it away: a
-client that is still sending, a browser for one, would otherwise see a broken connection and not the answer.
+client that is still sending, a browser for one, would otherwise see a broken connection and not the answer. Where more
+comes than that, the connection ends with the answer, or it would be read for ever.
 """
 
 import asyncio
+import ipaddress
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HELD_BODIES = 8
@@ -68,8 +75,22 @@ class Limits:
 class Guard:
     """ASGI middleware; see the head of this file."""
 
-    def __init__(self, app: ASGIApp, *, limits: Limits, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: Limits,
+        headers: Mapping[str, str],
+        names: frozenset[str],
+        refusal: Callable[[int, str], Response],
+    ) -> None:
+        """
+        Args:
+            names: of this server, beside addresses and localhost.
+            refusal: makes the answer to a request that no route sees, of a status and a sentence.
+        """
         self.app, self.limits, self.headers = app, limits, headers
+        self.names, self.refusal = names, refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,13 +101,47 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 await body.drain()
-                add_headers(MutableHeaders(raw=message["headers"]), self.headers, scope["path"])
+                body.release()
+                headers = MutableHeaders(raw=message["headers"])
+                add_headers(headers, self.headers, scope["path"])
+                if body.unread:
+                    headers["Connection"] = "close"
             await send(message)
 
+        app = self.app
+        host = Headers(scope=scope).get("host", "")
+        if not is_known(host, self.names):
+            app = self.refusal(421, _unknown(host))
         try:
-            await self.app(scope, body.receive, guarded)
+            await app(scope, body.receive, guarded)
         finally:
             body.release()
+
+
+def is_known(host: str, names: frozenset[str]) -> bool:
+    """Whether a Host header names this server: an address, which no other site's name can be; localhost; or a name.
+
+    A request without one is no browser's.
+    """
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").removesuffix(".")
+    except ValueError:  # half an IPv6 address
+        return False
+    if not host or name in names or name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _unknown(host: str) -> str:
+    shown = "".join(letter for letter in host if letter.isprintable())[:80]
+    return (
+        f"This server is not known as {shown!r}; ask it by its address, or have its owner start it with "
+        "`--allow-host NAME`."
+    )
 
 
 def add_headers(headers: MutableHeaders, more: Mapping[str, str], path: str) -> None:
@@ -109,6 +164,11 @@ class _Body:
         self._receive, self._limits = receive, limits
         self._read, self._held = 0, 0
         self._until = time.monotonic() + limits.body_limit_s
+
+    @property
+    def unread(self) -> bool:
+        """Whether more of it will come."""
+        return self._announced and not self._finished
 
     async def receive(self) -> Message:
         """The next piece, or HTTPException where it is too much."""
@@ -134,7 +194,7 @@ class _Body:
                 return
 
     def release(self) -> None:
-        """The request is over, and with it what it held."""
+        """The request is over, or answered, and with it what it held."""
         self._limits.held.now -= self._held
         self._held = 0
 
@@ -152,11 +212,10 @@ class _Body:
 
     def _hold(self, size: int) -> None:
         held = self._limits.held
+        if held.now + size > held.limit:
+            raise HTTPException(429, "Too many pictures come in at once; try again.", headers={"Retry-After": "2"})
         held.now += size
         self._held += size
-        if held.now > held.limit:
-            self.release()
-            raise HTTPException(429, "Too many pictures come in at once; try again.", headers={"Retry-After": "2"})
 
     def _too_large(self) -> HTTPException:
         limit = f"{math.floor(self._limits.max_body_bytes / 1e4) / 100:g} MB"

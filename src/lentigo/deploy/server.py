@@ -9,8 +9,11 @@ are worked on or wait (workers.py). Nothing is stored unless `keep` names a fold
 import asyncio
 import hashlib
 import json
+import logging
 import os
-from collections.abc import AsyncIterator, Callable
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,9 +49,30 @@ BODY_LIMIT_S = 60.0
 LIMIT_S = 10.0  # the slowest whole file of 50 megapixels took 2 s to decode, see RESULTS.md
 QUEUE = 16
 RETRY_S = 1  # of Retry-After
+KEEP_FREE_BYTES = 500_000_000  # of the disk that pictures are kept on: the machine needs room for itself
 DEMO_HEADER = "X-Lentigo-Demo"
 
+_LOG = logging.getLogger(__name__)
 router = APIRouter()
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The file of the model as it was at the start."""
+
+    path: Path
+    stamp: tuple[int, ...]
+    sha256: str
+
+    @classmethod
+    def of(cls, model: Path) -> "ModelFile":
+        """Raises: LentigoError: there is none, or it cannot be read."""
+        path = model_path(model)
+        return cls(path, _stamp(path), sha256_of(path))  # the stamp first: an exchange from here on is noticed
+
+    def changed(self) -> bool:
+        """Whether somebody has exchanged it: what is known of it would be another's."""
+        return _stamp(self.path) != self.stamp
 
 
 @dataclass(frozen=True)
@@ -56,9 +80,8 @@ class Service:
     """What the routes need."""
 
     about: dict[str, Any]  # the model's metadata
-    model: Path | None
+    model: ModelFile | None
     model_json: dict[str, Any]  # the same and the file's size and hash; the page reads it
-    model_sha256: str
     pool: Pool
     keep: Path | None
 
@@ -71,29 +94,35 @@ def create_app(
     model: Path | None,
     *,
     keep: Path | None = None,
+    allow_hosts: Iterable[str] = (),
     workers: int | None = None,
     queue: int = QUEUE,
     limit_s: float = LIMIT_S,
     body_limit_s: float = BODY_LIMIT_S,
     page: Path = PAGE,
     screener: Callable[[], Any] | None = None,
+    debug: bool = False,
 ) -> FastAPI:
     """The server as an ASGI app.
 
     Args:
         model: a model.onnx that `lentigo export` wrote, or its folder.
         keep: a folder for every picture that was screened and its result; None stores nothing.
+        allow_hosts: names under which the server may be asked, beside addresses and localhost; for a server behind a
+            proxy, or one that has a name in a network.
         workers: processes that screen; default one a CPU.
         queue: pictures that may wait while all processes work; one more is refused.
         limit_s: seconds that a picture may wait, and that it may then take.
         body_limit_s: seconds that an upload may take.
         page: folder of the built page.
         screener: makes what screens, in each process anew; default the Screener of `model`.
+        debug: let the processes say what they like on standard error. Decoders do, and a traceback may name a picture.
     Raises:
         ConfigError: an option is not allowed, or `keep` cannot be written to.
         LentigoError: the model is missing or damaged.
     """
-    service = _service(model, keep, workers=workers, queue=queue, limit_s=limit_s, screener=screener)
+    names = _host_names(allow_hosts)
+    service = _service(model, keep, workers=workers, queue=queue, limit_s=limit_s, screener=screener, debug=debug)
     headers = SECURITY_HEADERS | ({DEMO_HEADER: "true"} if service.demo else {})
     app = FastAPI(
         title="lentigo",
@@ -107,8 +136,8 @@ def create_app(
     )
     app.state.service = service
     limits = Limits(MAX_BODY_BYTES, body_limit_s, Held(HELD_BODIES * MAX_BODY_BYTES))
-    app.add_middleware(Guard, limits=limits, headers=headers)
-    install_errors(app, headers, demo=service.demo)
+    refusal = install_errors(app, headers, demo=service.demo)
+    app.add_middleware(Guard, limits=limits, headers=headers, names=names, refusal=refusal)
     app.include_router(router)
     metadata = Asset(json.dumps(service.model_json, ensure_ascii=False).encode(), ".json")
     for path, asset in (page_assets(page) | {"/model/model.json": metadata}).items():
@@ -124,27 +153,45 @@ def _service(
     queue: int,
     limit_s: float,
     screener: Callable[[], Any] | None,
+    debug: bool,
 ) -> Service:
     workers = _cpus() if workers is None else workers
     for name, value, least in (("workers", workers, 1), ("queue", queue, 0), ("limit_s", limit_s, 0.001)):
         if value < least:
             raise ConfigError(f"{name} is {value}; give {least} or more")
+    file = None if model is None else ModelFile.of(model)
     if screener is None:
-        if model is None:
+        if file is None:
             raise ConfigError("no model was given; give the path of a model.onnx that `lentigo export` wrote")
-        model = model_path(model)
-        screener = partial(load_screener, model)
+        screener = partial(load_screener, file.path, file.sha256)
     if keep is not None:
         _check_keep(keep)
     about = dict(screener().about.content)  # made here too, so that a bad model is told now
-    sha256 = sha256_of(model) if model else ""
-    file = {"file": "model.onnx", "bytes": model.stat().st_size, "sha256": sha256} if model else None
-    pool = Pool(partial(make_answer, screener), workers=workers, queue=queue, limit_s=limit_s)
-    return Service(about, model, {**about, "onnx": file}, sha256, pool, keep)
+    onnx = {"file": "model.onnx", "bytes": file.path.stat().st_size, "sha256": file.sha256} if file else None
+    pool = Pool(partial(make_answer, screener), workers=workers, queue=queue, limit_s=limit_s, quiet=not debug)
+    return Service(about, file, {**about, "onnx": onnx}, pool, keep)
+
+
+def _stamp(model: Path) -> tuple[int, ...]:
+    try:
+        found = model.stat()
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _host_names(allowed: Iterable[str]) -> frozenset[str]:
+    names = frozenset(name.lower().removesuffix(".") for name in allowed)
+    for name in names:
+        if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):
+            raise ConfigError(
+                f"--allow-host is {name!r}, which is no host name; give the name alone, like screening.example.org"
+            )
+    return names
 
 
 def _check_keep(folder: Path) -> None:
@@ -174,6 +221,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     408: {"model": ErrorAnswer, "description": "The upload took too long."},
     413: {"model": ErrorAnswer, "description": "The request is larger than 20 MB."},
     415: {"model": ErrorAnswer, "description": "The body is not multipart/form-data."},
+    421: {"model": ErrorAnswer, "description": "The request names another server."},
     422: {"model": ErrorAnswer, "description": "The picture cannot be read, is absent, or a parameter is not allowed."},
     429: {"model": ErrorAnswer, "description": "All processes are busy and the queue is full; see Retry-After."},
     503: {"model": ErrorAnswer, "description": "The picture took too long, or its process ended."},
@@ -264,7 +312,10 @@ async def model_onnx(request: Request) -> Response:
     service: Service = request.app.state.service
     if service.model is None:
         raise HTTPException(404, "This server has no model file.")
-    return file_answer(request, service.model, service.model_sha256)
+    if await asyncio.to_thread(service.model.changed):
+        _LOG.error("%s is not the file it was when the server started; start the server again", service.model.path)
+        raise HTTPException(503, "The model is being changed; try again when the server has started again.")
+    return file_answer(request, service.model.path, service.model.sha256)
 
 
 def _check_sender(request: Request) -> None:
@@ -287,7 +338,10 @@ def _keep(folder: Path, upload: Upload, body: dict[str, Any], picture: bytes) ->
     content = {key: value for key, value in body.items() if key != "heatmap"}
     content |= {"image": f"{stem}.png", "received": now.isoformat(), "received_sha256": sha256}
     try:
-        write_bytes(folder / f"{stem}.png", picture)
-        write_json(folder / f"{stem}.json", content)
-    except DataError as error:
+        if shutil.disk_usage(folder).free < KEEP_FREE_BYTES + len(picture):
+            raise DataError(f"{folder} has less than {KEEP_FREE_BYTES / 1e6:.0f} MB of free space")
+        write_bytes(folder / f"{stem}.png", picture, private=True)
+        write_json(folder / f"{stem}.json", content, private=True)
+    except (DataError, OSError) as error:
+        _LOG.error("a picture cannot be kept: %s", error)
         raise HTTPException(503, "The picture cannot be stored, as this server should; tell its owner.") from error

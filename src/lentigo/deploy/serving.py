@@ -1,5 +1,10 @@
-"""Run an app with uvicorn until it is told to stop; then what runs is finished and what is new is refused."""
+"""Run an app with uvicorn until it is told to stop; then what runs is finished and what is new is refused.
 
+Uvicorn waits for ever for the head of a request, and takes as many connections as come; here both have limits, so that
+clients who open connections and say nothing do not keep others out.
+"""
+
+import asyncio
 import logging
 import signal
 import socket
@@ -9,10 +14,13 @@ from contextlib import closing, contextmanager
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lentigo.errors import ConfigError
 
 KEEP_ALIVE_S = 30  # of a connection that nobody uses
+HEAD_LIMIT_S = 15.0  # from a connection, or from the first byte of its next request, to the end of the request's head
+MAX_CONNECTIONS = 512  # half of the files that a process may usually have open
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -33,6 +41,8 @@ def serve(
     patience_s = int(2 * app.state.service.pool.limit_s) + 5
     config = uvicorn.Config(
         app,
+        http=Connection,
+        ws="none",
         log_level="error",  # not a line for every malformed request
         access_log=False,  # who asked for what is nobody's business
         server_header=False,
@@ -42,6 +52,40 @@ def serve(
     )
     with closing(_listen(host, port)) as listener:
         _Server(config, ready or (lambda _: None)).run(sockets=[listener])
+
+
+class Connection(H11Protocol):
+    """One connection, closed where the head of a request takes too long, or where there are too many."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.close()
+        else:
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = self.cycle
+        idle = before is None or before.response_complete
+        if idle and self._head_timer is None:
+            self._wait_for_head()
+        super().data_received(data)
+        if self.cycle is not before:
+            self._stop_waiting()
+
+    def _wait_for_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_LIMIT_S, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 class _Server(uvicorn.Server):

@@ -1,4 +1,4 @@
-"""The one picture of a multipart form: in a request, out its name and bytes. They stay in memory: no temporary file."""
+"""The one picture of a multipart form: in a request, out its name and bytes, once in memory and in no file."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ class Upload:
     """What a client sent."""
 
     name: str  # printable, without folders; "image" where there was none
-    data: bytes
+    data: bytearray
 
 
 async def read_upload(request: Request) -> Upload:
@@ -107,4 +107,4 @@ def _picture_in(parts: list[_Part]) -> Upload:
     name = found[0].option(b"filename")
     if name is None:
         raise HTTPException(422, f"The part {FIELD} has no file name, so it is text and no file; {ADVICE}.")
-    return Upload(name=shown_name(name), data=bytes(found[0].data))
+    return Upload(name=shown_name(name), data=found[0].data)

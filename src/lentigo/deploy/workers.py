@@ -8,13 +8,16 @@ fell behind does not work for clients that have gone.
 
 Messages are bytes: JSON and one blob each way. The processes are spawned, not forked: a fork would copy the locks of
 the server's threads. They ignore SIGINT and SIGTERM, which a terminal or a service manager sends to the whole group,
-since the server lets them finish; they end when the server does, however it ends, because their pipe closes.
+since the server lets them finish; they end when the server does, however it ends, because their pipe closes. They are
+mute unless asked otherwise: decoders write to standard error what they please, and a traceback may name a file.
 """
 
 import asyncio
 import atexit
 import json
+import logging
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -30,6 +33,8 @@ from lentigo.errors import LentigoError
 START_LIMIT_S = 60.0  # to import numpy and onnxruntime and to read a model; 0.5 s were seen
 STOP_LIMIT_S = 2.0  # for a process whose pipe is closed to end by itself
 
+_LOG = logging.getLogger(__name__)
+Blob = bytes | bytearray
 Reply = tuple[dict[str, Any], bytes]
 Answer = Callable[[dict[str, Any], bytes], Reply]
 
@@ -49,19 +54,23 @@ class WorkerError(LentigoError):
 class Pool:
     """Processes that answer jobs; it starts with `start`, or by itself with the first job."""
 
-    def __init__(self, make_answer: Callable[[], Answer], *, workers: int, queue: int, limit_s: float) -> None:
+    def __init__(
+        self, make_answer: Callable[[], Answer], *, workers: int, queue: int, limit_s: float, quiet: bool = True
+    ) -> None:
         """
         Args:
             make_answer: called once in every process, in which its modules are imported anew; makes what answers jobs.
             workers: number of processes.
             queue: jobs that may wait while all processes work.
-            limit_s: seconds that a job may wait, and that it may then take.
+            limit_s: seconds that a job may wait, and that it may then take; a process that must be started first has
+                `START_LIMIT_S` for that.
+            quiet: what the processes write to standard error is lost.
         """
         self.limit_s, self.size = limit_s, workers
         self._most = workers + queue
         self._inside = 0
         self._lock = threading.Lock()
-        self._workers = [_Worker(make_answer) for _ in range(workers)]
+        self._workers = [_Worker(make_answer, quiet=quiet) for _ in range(workers)]
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
@@ -88,7 +97,7 @@ class Pool:
             worker.end()
         atexit.unregister(self._kill)
 
-    async def run(self, job: dict[str, Any], blob: bytes) -> Reply:
+    async def run(self, job: dict[str, Any], blob: Blob) -> Reply:
         """What a process answers to the job.
 
         Raises: QueueFullError, TimeLimitError, WorkerError.
@@ -109,7 +118,7 @@ class Pool:
         with self._lock:
             self._inside -= 1
 
-    def _work(self, job: dict[str, Any], blob: bytes, came: float) -> Reply:
+    def _work(self, job: dict[str, Any], blob: Blob, came: float) -> Reply:
         if time.monotonic() - came > self.limit_s:
             raise QueueFullError(f"The picture waited for more than {self.limit_s:g} s; try again in a moment.")
         worker = self._idle.get()
@@ -126,12 +135,12 @@ class Pool:
 class _Worker:
     """One process, started again when it is needed and gone; used by one thread at a time."""
 
-    def __init__(self, make_answer: Callable[[], Answer]) -> None:
-        self._make_answer = make_answer
+    def __init__(self, make_answer: Callable[[], Answer], *, quiet: bool) -> None:
+        self._make_answer, self._quiet = make_answer, quiet
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
 
-    def ask(self, job: dict[str, Any], blob: bytes, limit_s: float) -> Reply:
+    def ask(self, job: dict[str, Any], blob: Blob, limit_s: float) -> Reply:
         pipe = self.ensure()
         with _Alarm(limit_s, self._signal_kill) as alarm:
             try:
@@ -143,6 +152,7 @@ class _Worker:
                 code = self.kill(patience_s=STOP_LIMIT_S)
                 if alarm.rang:
                     raise TimeLimitError(f"The picture took more than {limit_s:g} s; send a smaller one.") from error
+                _LOG.error("a process ended with code %s at its work; `--debug` shows what it says", code)
                 raise WorkerError(f"The process that worked on the picture ended with code {code}.") from error
         if alarm.rang:  # just behind the reply, which counts
             self.kill()
@@ -153,18 +163,34 @@ class _Worker:
         if self._pipe is not None and self._process is not None and self._process.is_alive():
             return self._pipe
         self.kill()
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        self._process = context.Process(target=_live, args=(theirs, self._make_answer), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._pipe = ours
+        pipe = self._spawn()
         with _Alarm(START_LIMIT_S, self._signal_kill):
             try:
-                ours.recv_bytes()
-            except (EOFError, OSError) as error:
+                wrong = pipe.recv_bytes().decode()
+            except (EOFError, OSError):
                 code = self.kill(patience_s=STOP_LIMIT_S)
-                raise WorkerError(f"A process that should work on pictures ended with code {code}.") from error
+                wrong = f"it ended with code {code}; `--debug` shows what it says"
+        if wrong:
+            self.kill(patience_s=STOP_LIMIT_S)
+            raise _no_process(wrong)
+        return pipe
+
+    def _spawn(self) -> Connection:
+        context = multiprocessing.get_context("spawn")
+        try:
+            ours, theirs = context.Pipe()
+        except OSError as error:  # no more descriptors
+            raise _no_process(str(error)) from error
+        self._pipe = ours
+        self._process = context.Process(target=_live, args=(theirs, self._make_answer, self._quiet), daemon=True)
+        try:
+            self._process.start()
+        except OSError as error:  # no memory, or no more processes
+            self._process = None
+            self.kill()
+            raise _no_process(str(error)) from error
+        finally:
+            theirs.close()
         return ours
 
     def end(self) -> None:
@@ -218,13 +244,27 @@ class _Alarm:
         self._ring()
 
 
-def _live(pipe: Connection, make_answer: Callable[[], Answer]) -> None:
-    """What a process does: answer until the pipe closes."""
+def _no_process(why: str) -> WorkerError:
+    """The reason is for the log: it may name paths of this machine."""
+    _LOG.error("a process that works on pictures cannot be started: %s", why)
+    return WorkerError("The server cannot work on pictures now; its log says why.")
+
+
+def _live(pipe: Connection, make_answer: Callable[[], Answer], quiet: bool) -> None:
+    """What a process does: answer until the pipe closes. Its first message is empty, or says why there is no other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    answer = make_answer()
+    if quiet:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)  # C code's words too
+        os.close(nowhere)
     try:
-        pipe.send_bytes(b"ready")
+        answer = make_answer()
+    except LentigoError as error:
+        pipe.send_bytes(str(error).encode())
+        return
+    try:
+        pipe.send_bytes(b"")
         while True:
             job, blob = json.loads(pipe.recv_bytes()), pipe.recv_bytes()
             reply, result = answer(job, blob)

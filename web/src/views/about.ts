@@ -1,8 +1,10 @@
 /** When to see a doctor, what this is, how it works, what it keeps. */
 
 import { heading, work, type View } from "../app";
+import { sensitivities } from "../bands";
 import { el, type Child } from "../dom";
 import { strings } from "../strings";
+import type { About } from "../types";
 
 export function aboutView(): View {
   const words = strings.about;
@@ -24,7 +26,7 @@ export function aboutView(): View {
       el("p", {}, words.doctor_soon),
     ),
     part(words.what_title, words.what),
-    part(words.how_title, words.how),
+    part(words.how_title, howText(about)),
     part(words.privacy_title, words.privacy),
     part(words.install_title, words.install),
     part(words.software_title, words.software),
@@ -33,6 +35,15 @@ export function aboutView(): View {
     about ? el("div", { class: "model-card" }, cardText(about.card)) : el("p", { class: "muted" }, words.no_model),
   );
   return { title: words.title, node };
+}
+
+/** The limits are the model's; without it, or where it has none, nothing is said about them. */
+function howText(about: About | null): string {
+  const words = strings.about;
+  if (!about || about.bands.low_below_logit === null || about.bands.high_from_logit === null)
+    return `${words.how} ${words.how_photo}`;
+  const { low, high } = sensitivities(about);
+  return `${words.how} ${words.how_limits(low, high)} ${words.how_photo}`;
 }
 
 function part(title: string, text: string): Child {

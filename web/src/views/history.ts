@@ -1,9 +1,10 @@
-/** All moles of this browser; export and delete all. */
+/** All moles of this browser; export, import and delete all. */
 
 import { heading, say, warn, type View } from "../app";
 import { button, confirmed, download, el, link, picture, replace, type Child } from "../dom";
 import { exported } from "../export";
-import { moles, removeAll, visits, type Mole, type Visit } from "../store";
+import { BadImportError, imported } from "../import";
+import { askToKeep, moles, removeAll, visits, type Mole, type Visit } from "../store";
 import { dayText, strings } from "../strings";
 
 export async function historyView(): Promise<View> {
@@ -20,7 +21,8 @@ async function fill(list: HTMLElement): Promise<void> {
     return replace(
       list,
       el("p", { class: "empty" }, strings.history.empty),
-      link(strings.start.title, "#/", "button main"),
+      el("div", { class: "row" }, link(strings.start.title, "#/", "button main"), importer(list)),
+      el("p", { class: "muted" }, strings.history.import_hint),
     );
   replace(
     list,
@@ -79,6 +81,37 @@ function controls(list: HTMLElement): HTMLElement {
     "div",
     { class: "row actions" },
     button(words.export, "plain", () => void save()),
+    importer(list),
     button(words.delete_all, "danger", () => void clear()),
   );
+}
+
+/** A button that opens the file dialog. */
+function importer(list: HTMLElement): HTMLElement {
+  const words = strings.history;
+  const input = el("input", { type: "file", accept: ".zip,application/zip", hidden: true });
+  const open = button(words.import, "plain", () => input.click());
+  let reading = false;
+  const read = async (file: File): Promise<void> => {
+    if (reading) return;
+    reading = true;
+    say(words.importing);
+    try {
+      const added = await imported(file);
+      askToKeep();
+      await fill(list);
+      say(words.imported(added.photos, added.moles));
+      if (list.isConnected) document.querySelector<HTMLElement>("h1")?.focus();
+    } catch (error) {
+      warn(error instanceof BadImportError ? words.bad_import[error.reason] : words.import_failed);
+    } finally {
+      reading = false;
+    }
+  };
+  input.addEventListener("change", () => {
+    const [file] = input.files ?? [];
+    input.value = ""; // the same file may be chosen again
+    if (file) void read(file);
+  });
+  return el("span", {}, open, input);
 }

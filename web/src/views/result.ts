@@ -1,6 +1,7 @@
 /** The third view: what the model said, what that means and does not mean, and where it looked. */
 
 import { go, goInstead, heading, work, type View } from "../app";
+import { oneInLow } from "../bands";
 import { button, el, type Child } from "../dom";
 import { strings } from "../strings";
 import type { About, Screening } from "../types";
@@ -68,7 +69,7 @@ function verdict(screening: Screening, probability: number, about: About): HTMLE
       el("span", {}, words.probability_label),
     ),
     scale(probability, words.title[band], about),
-    el("p", { class: "meaning" }, words.meaning[band]),
+    el("p", { class: "meaning" }, band === "low" ? words.meaning.low(oneInLow(about)) : words.meaning[band]),
     about.temperature === null ? el("p", { class: "muted" }, words.uncalibrated(about.temperature_reason)) : null,
     about.bands.low_below_logit === null && about.bands.high_from_logit === null
       ? el("p", { class: "muted" }, words.band_missing(about.bands.reason))

@@ -3,7 +3,7 @@
 import { say, warn } from "../app";
 import { toJpeg } from "../decode";
 import { button, el, link, replace } from "../dom";
-import { addMole, addVisit, moles, type Mole } from "../store";
+import { addMole, addVisit, askToKeep, moles, type Mole } from "../store";
 import { strings } from "../strings";
 import type { About, Screening } from "../types";
 import { checkedCanvas } from "./crop";
@@ -92,6 +92,5 @@ async function keep(mole: Mole, screening: Screening, about: About): Promise<voi
     model,
     heat: { preprocessing: about.preprocessing, cam_maximum: about.cam_maximum },
   });
-  // Asks the browser not to clear it when space is short; a refusal changes nothing else.
-  void (navigator.storage as StorageManager | undefined)?.persist?.().catch(() => false);
+  askToKeep();
 }

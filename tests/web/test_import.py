@@ -1,0 +1,249 @@
+"""The history taken along: what one browser exported is read by another, all of it or nothing."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.web.conftest import Visit
+from tests.web.pictures import HIGH, LOW, UNCLEAR, drawn
+
+pytestmark = pytest.mark.web
+EMPTY = '{"moles":[],"visits":[]}'
+
+
+def everything(page: Visit) -> str:
+    """What the browser keeps, to the last byte of a photo and the last digit of a map, past the page's own code."""
+    found: str = page.call(
+        """async () => {
+             const answer = (ask) => new Promise((done) => { ask.onsuccess = () => done(ask.result); });
+             const [{name}] = await indexedDB.databases();
+             const base = await answer(indexedDB.open(name));
+             const all = {};
+             for (const store of base.objectStoreNames)
+               all[store] = await answer(base.transaction(store).objectStore(store).getAll());
+             base.close();
+             return JSON.stringify(all, (_, value) =>
+               value instanceof ArrayBuffer ? [...new Uint8Array(value)] :
+               value instanceof Float32Array ? [...value].map(String) :
+               value && value.constructor === Object ? Object.fromEntries(Object.entries(value).sort()) : value);
+           }"""
+    )
+    return found
+
+
+def keep(page: Visit, *photos: tuple[int, str]) -> None:
+    for index, mole in photos:
+        page.check(drawn(index))
+        page.save(mole)
+    page.follow("History")
+    page.tab.wait_for_selector(".mole-list")
+
+
+def export(page: Visit) -> bytes:
+    with page.tab.expect_download() as download:
+        page.press("Export everything")
+    return Path(download.value.path()).read_bytes()
+
+
+def choose(page: Visit, data: bytes) -> None:
+    file = {"name": "lentigo-2026-01-01.zip", "mimeType": "application/zip", "buffer": data}
+    page.tab.set_input_files("input[type=file][accept*=zip]", file)
+
+
+def import_(page: Visit, data: bytes, says: str) -> None:
+    choose(page, data)
+    page.tab.get_by_role("status").filter(has_text=says).wait_for()
+
+
+def delete_everything(page: Visit) -> None:
+    page.press("Delete everything")
+    page.press("Delete")
+    page.tab.get_by_text("Everything was deleted").wait_for()
+
+
+@pytest.fixture
+def kept(page: Visit) -> Visit:
+    keep(page, (LOW, "Left shoulder"), (UNCLEAR, "Left shoulder"), (HIGH, "Rücken / Mitte"))
+    return page
+
+
+def test_after_deletion_an_import_brings_the_same_history_back(kept: Visit) -> None:
+    before = everything(kept)
+    data = export(kept)
+    delete_everything(kept)
+    assert everything(kept) == EMPTY
+    import_(kept, data, "Added: 3 photos, 2 new moles.")
+    assert everything(kept) == before
+    assert kept.tab.locator(".mole-list strong").all_inner_texts() == ["Left shoulder", "Rücken / Mitte"]
+    kept.tab.get_by_role("link", name="Left shoulder").click()
+    kept.tab.wait_for_selector(".visits img")
+    for box in kept.tab.locator(".visits input").all():
+        box.check()
+    kept.press("Compare the two photos")
+    kept.tab.wait_for_selector(".pair")
+    kept.tab.get_by_label("Show the heat maps").check()
+    assert kept.tab.locator(".pair .over").count() == 2
+
+
+def test_importing_twice_doubles_nothing(kept: Visit) -> None:
+    before = everything(kept)
+    data = export(kept)
+    for _ in range(2):
+        import_(kept, data, "Everything in this export is here already. Nothing was added.")
+        assert everything(kept) == before
+        kept.press("Export everything")  # another message in between
+        kept.tab.get_by_text("handed to your downloads").wait_for()
+
+
+def test_only_what_is_missing_is_added(kept: Visit) -> None:
+    before = everything(kept)
+    data = export(kept)
+    kept.tab.get_by_role("link", name="Left shoulder").click()
+    kept.tab.get_by_role("button", name="Delete the photo of").first.click()
+    kept.press("Delete")
+    kept.tab.get_by_text("The photo was deleted").wait_for()
+    kept.follow("All moles")
+    kept.tab.wait_for_selector(".mole-list")
+    assert everything(kept) != before
+    import_(kept, data, "Added: 1 photo.")
+    assert everything(kept) == before
+
+
+def test_on_another_device_a_mole_of_the_same_name_is_the_same_mole(kept: Visit, visit: Callable[..., Visit]) -> None:
+    data = export(kept)
+    other = visit()
+    keep(other, (HIGH, "Left shoulder"))
+    import_(other, data, "Added: 3 photos, 1 new mole.")
+    lines = [text.split("\n")[:2] for text in other.tab.locator(".mole-list a").all_inner_texts()]
+    assert [(name, line.split(",")[0]) for name, line in lines] == [
+        ("Left shoulder", "3 photos"),
+        ("Rücken / Mitte", "1 photo"),
+    ]
+    import_(other, data, "Nothing was added")
+    assert len(json.loads(everything(other))["visits"]) == 4
+
+
+def test_import_by_keyboard_from_an_empty_history(kept: Visit, visit: Callable[..., Visit]) -> None:
+    data = export(kept)
+    other = visit()
+    other.open("history")
+    other.tab.get_by_role("button", name="Import an export").focus()
+    with other.tab.expect_file_chooser() as chooser:
+        other.tab.keyboard.press("Enter")
+    chooser.value.set_files({"name": "lentigo.zip", "mimeType": "application/zip", "buffer": data})
+    other.tab.get_by_role("status").filter(has_text="Added: 3 photos, 2 new moles.").wait_for()
+    assert other.call("() => document.activeElement.tagName") == "H1", "the button was drawn anew"
+    assert everything(other) == everything(kept)
+
+
+# ---------------------------------------------------------------- what is no export
+
+
+def packed(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    place = io.BytesIO()
+    with zipfile.ZipFile(place, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return place.getvalue()
+
+
+def unpacked(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def changed(data: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
+    """The export with another history.json."""
+    files = unpacked(data)
+    history = json.loads(files["history.json"])
+    change(history)
+    return packed(files | {"history.json": json.dumps(history).encode()})
+
+
+def with_wrong_byte(data: bytes) -> bytes:
+    place = data.index(b"\xff\xd8\xff") + 500
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+def visit_with(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda history: history["visits"][-1].update(changes)
+
+
+ID = "0123456789abcdef01234567"
+NO_EXPORT = "not an export of this page"
+DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "empty": (lambda data: b"", NO_EXPORT),
+    "a picture": (lambda data: drawn(LOW), NO_EXPORT),
+    "text": (lambda data: b"PK and nothing else that a ZIP archive has in it", NO_EXPORT),
+    "half": (lambda data: data[: len(data) // 2], NO_EXPORT),
+    "without its end": (lambda data: data[:-1], NO_EXPORT),
+    "without its beginning": (lambda data: data[1:], NO_EXPORT),
+    "one wrong bit": (with_wrong_byte, NO_EXPORT),
+    "packed again": (lambda data: packed(unpacked(data), zipfile.ZIP_DEFLATED), NO_EXPORT),
+    "another archive": (lambda data: packed({"notes.txt": b"nothing"}), NO_EXPORT),
+    "no JSON": (lambda data: packed(unpacked(data) | {"history.json": b"{"}), NO_EXPORT),
+    "a list": (lambda data: packed(unpacked(data) | {"history.json": b"[]"}), NO_EXPORT),
+    "no format": (lambda data: changed(data, lambda history: history.pop("format")), NO_EXPORT),
+    "newer": (lambda data: changed(data, lambda history: history.update(format=2)), "newer version of this page"),
+    "mole twice": (lambda data: changed(data, lambda h: h["moles"].append(h["moles"][0])), NO_EXPORT),
+    "visit twice": (lambda data: changed(data, lambda h: h["visits"].append(h["visits"][0])), NO_EXPORT),
+    "no such mole": (lambda data: changed(data, visit_with(mole=ID)), NO_EXPORT),
+    "no such photo": (lambda data: changed(data, visit_with(photo="photos/none.jpg")), NO_EXPORT),
+    "no JPEG": (lambda data: changed(data, visit_with(photo="history.json")), NO_EXPORT),
+    "odd identity": (lambda data: changed(data, visit_with(id="../about")), NO_EXPORT),
+    "odd date": (lambda data: changed(data, visit_with(taken="yesterday")), NO_EXPORT),
+    "odd band": (lambda data: changed(data, visit_with(band="harmless")), NO_EXPORT),
+    "probability": (lambda data: changed(data, visit_with(probability=1.5)), NO_EXPORT),
+    "no map": (lambda data: changed(data, visit_with(heat=None)), NO_EXPORT),
+    "map of another size": (lambda data: changed(data, lambda h: h["visits"][-1]["heat"].update(rows=74)), NO_EXPORT),
+    "unknown finding": (
+        lambda data: changed(data, visit_with(findings=[{"name": "tattoo", "severity": "warn"}])),
+        "newer version of this page",
+    ),
+}
+
+
+def test_what_is_no_export_is_refused_and_changes_nothing(kept: Visit) -> None:
+    """All in one tab, after half of the history was deleted: each file would have had something to add."""
+    data = export(kept)
+    kept.tab.get_by_role("link", name="Left shoulder").click()
+    kept.press("Delete this mole")
+    kept.press("Delete")
+    kept.tab.wait_for_selector(".mole-list")
+    before = everything(kept)
+    for name, (damage, says) in DAMAGES.items():
+        choose(kept, damage(data))
+        alert = kept.tab.get_by_role("alert")
+        alert.filter(has_text=says).wait_for()
+        assert "Nothing was changed" in alert.inner_text(), name
+        assert everything(kept) == before, name
+        kept.press("Export everything")  # clears the message
+        kept.tab.get_by_text("handed to your downloads").wait_for()
+    import_(kept, packed(unpacked(data)), "Added: 2 photos, 1 new mole.")  # the same without a damage
+
+
+@pytest.mark.parametrize("failure", ["throws", "aborts"])
+def test_a_store_that_fails_halfway_keeps_nothing(kept: Visit, failure: str) -> None:
+    data = export(kept)
+    delete_everything(kept)
+    kept.call(
+        """(failure) => {
+             const add = IDBObjectStore.prototype.add;
+             let added = 0;
+             IDBObjectStore.prototype.add = function (value) {
+               if (++added === 4 && failure === "throws") throw new DOMException("full", "QuotaExceededError");
+               const request = add.call(this, value);
+               if (added === 4) this.transaction.abort();
+               return request;
+             };
+           }""",
+        failure,
+    )
+    choose(kept, data)
+    kept.tab.get_by_role("alert").filter(has_text="did not store it").wait_for()
+    assert everything(kept) == EMPTY
