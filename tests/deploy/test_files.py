@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from lentigo import cli
-from lentigo.deploy.files import Picture, pictures, screen_files
-from lentigo.deploy.screen import Screener
+from lentigo.cli.use_commands import _say_of_model
+from lentigo.deploy.files import Picture, _free, pictures, screen_files
+from lentigo.deploy.screen import Screener, Screening
 from lentigo.errors import ModelError
 
 
@@ -173,8 +174,34 @@ def test_json_and_csv_say_the_same(predict: Callable[..., str], folder: Path) ->
         if "error" not in entry:
             assert float(row["probability"]) == pytest.approx(entry["probability"], rel=1e-5)
             assert row["band"] == entry["band"]
+            assert row["calibrated"] == str(entry["calibrated"]).lower()
+            assert row["band_reason"] == entry["band_reason"]
             findings = [f"{finding['name']}:{finding['severity']}" for finding in entry["findings"]]
             assert row["findings"] == ";".join(findings)
+
+
+def test_many_files_of_one_name_are_told_apart_quickly() -> None:
+    """Each number once, also where a file has such a name itself; 20,000 of them would take minutes in n * n steps."""
+    taken: dict[Path, int] = {}
+    names = ["b.jpg", "b-2.jpg", "b.png", "b.jpg", "b-2.jpg"]
+    assert [_free(Path(name), taken).name for name in names] == [
+        "b.heat.png", "b-2.heat.png", "b-3.heat.png", "b-4.heat.png", "b-2-2.heat.png",
+    ]  # fmt: skip
+    many = {_free(Path("d/b.jpg"), taken) for _ in range(20_000)}
+    assert len(many) == 20_000
+
+
+def test_what_holds_for_all_results_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    one = Screening(
+        name="a", band="unclear", probability=0.5, calibrated=False, band_reason="too few images", logit=0.0,
+        outlier=1.0, findings=(), heat=None, model="Tiny VGG", demo=True,
+    )  # fmt: skip
+    _say_of_model(one)
+    assert capsys.readouterr().err == (
+        "DEMO: this model was trained on drawn lesions; its numbers say nothing of real ones.\n"
+        "p is not calibrated: it orders pictures, and is no share of cases.\n"
+        "bands: too few images\n"
+    )
 
 
 def test_nothing_to_screen(predict: Callable[..., str], tmp_path: Path) -> None:

@@ -80,9 +80,13 @@ def test_what_is_no_skin_is_far_away() -> None:
     assert (score(others) > limits.refuse_above).all()
 
 
-def test_too_few_images_are_refused() -> None:
+@pytest.mark.parametrize("count", [0, LEAST_IMAGES - 1])
+def test_too_few_images_are_refused(count: int) -> None:
     def batches() -> Iterator[Tensor]:
-        yield drawn(range(LEAST_IMAGES - 1))
+        if count:
+            yield drawn(range(count))
 
-    with pytest.raises(ModelError, match=r"there are 19 validation images, too few .*; keep 20 or more"):
+    with pytest.raises(
+        ModelError, match=rf"there are {count} validation images, too few .*: 20 are needed; train again"
+    ):
         fit_outlier_score(batches, PLAIN)

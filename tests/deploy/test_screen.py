@@ -5,12 +5,15 @@ import math
 import os
 import subprocess
 import sys
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 
 from lentigo.data.synthetic import draw_lesion
@@ -151,20 +154,41 @@ def test_heat_lies_where_the_network_found_it(screener: Screener) -> None:
     assert (heat_overlay(image, heat, screener.about, opacity=0.0) == image).all()
 
 
-def test_no_torch_is_imported(model: Path, drawn: Path) -> None:
-    """Nor anything else that `pip install lentigo` alone does not bring."""
-    picture = next(drawn.rglob("*.jpg"))
-    code = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from lentigo.deploy.screen import Screener\n"
-        f"print(Screener(Path({str(model)!r})).screen(Path({str(picture)!r}), insist=True).band)\n"
-        "extra = {'torch', 'sklearn', 'scipy', 'skimage', 'cv2', 'pandas', 'matplotlib', 'onnx', 'fastapi'}\n"
-        "print(sorted(extra & set(sys.modules)))\n"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert shown.stdout.split("\n")[0] in ("low", "unclear", "high")
-    assert shown.stdout.split("\n")[1] == "[]"
+def not_in_the_base_installation() -> list[str]:
+    """Modules that are installed here and that `pip install lentigo` alone would not bring, torch for one."""
+    wanted, modules = ["lentigo"], packages_distributions()
+    for name in wanted:  # grows meanwhile
+        for requirement in map(Requirement, requires(name) or []):
+            needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if needed and canonicalize_name(requirement.name) not in wanted:
+                wanted.append(canonicalize_name(requirement.name))
+    return [module for module, of in modules.items() if not {canonicalize_name(name) for name in of} & set(wanted)]
+
+
+def test_the_base_installation_is_enough_to_predict(model: Path, drawn: Path, tmp_path: Path) -> None:
+    """The whole command, with heat maps, where everything else is refused: it cannot be imported, not even tried."""
+    others = not_in_the_base_installation()
+    assert {"torch", "sklearn", "scipy", "skimage", "cv2", "pandas", "onnx", "fastapi", "pytest"} <= set(others)
+    assert not {"numpy", "PIL", "onnxruntime", "typer"} & set(others)
+    code = f"""
+import sys
+class Refuse:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in {set(others)!r}:
+            raise ModuleNotFoundError(f"{{name}} is not in the base installation", name=name)
+sys.meta_path.insert(0, Refuse)
+from lentigo.cli import program
+program()
+"""
+    pictures = sorted(drawn.rglob("*.jpg"))[:3]
+    command = [sys.executable, "-c", code, "predict", str(model), *map(str, pictures), "--insist"]
+    for form in ("table", "json", "csv"):
+        words = ["--heatmaps", str(tmp_path / form), "--format", form]
+        shown = subprocess.run([*command, *words], capture_output=True, text=True, check=False, timeout=60)
+        assert shown.returncode == 0, shown.stderr
+        assert [shown.stdout.count(str(picture)) for picture in pictures] == [1, 1, 1]
+        assert len(list((tmp_path / form).iterdir())) == 3
 
 
 def test_nothing_is_written_or_sent_by_the_runtime(model: Path, drawn: Path, tmp_path: Path) -> None:

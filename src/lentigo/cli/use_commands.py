@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from lentigo.deploy.files import Screened
+    from lentigo.deploy.screen import Screening
 
 app = typer.Typer()
 ModelArg = Annotated[Path, typer.Argument(metavar="MODEL", help="A model.onnx of `lentigo export`, or its folder.")]
@@ -43,20 +44,25 @@ def export(
     """Write one ONNX file that scores an image, draws its heat map and doubts what it does not know."""
     if quantize and fp16:
         raise ConfigError("--quantize and --fp16 are both given; give one of them")
+    from lentigo.deploy.site import PAGE, check_site, export_page
+
+    out = out or run / "exported"
+    if web is not None:
+        check_site(PAGE, web, model=out)
     prepared = data_of_run(run, None, None, cache)
-    from lentigo.deploy.export import export_page, export_run
+    from lentigo.deploy.export import export_run
     from lentigo.learn.run import TrainingData
 
     data = TrainingData(table=prepared.table, pack=prepared.pack, split=prepared.split)
     variant: Literal["float32", "float16", "int8"] = "int8" if quantize else "float16" if fp16 else "float32"
     images = len(data.split.indices(data.table, "validation"))
     with Display().bar("checking the exported model", images * (1 + (variant != "float32"))) as advance:
-        found = export_run(run, data, out or run / "exported", variant=variant, progress=advance)
+        found = export_run(run, data, out, variant=variant, progress=advance)
     about = found.about
     say(f"{about['title']}, {variant}, {found.onnx.stat().st_size / 1e6:.2f} MB: {found.onnx}")
     parity, whose = about["parity"], "its" if variant == "float32" else "the float32 graph's"
     say(
-        f"on {parity['images']} validation images {whose} logits differ from the checkpoint's by at most "
+        f"on {parity['images']} images {whose} logits differ from the checkpoint's by at most "
         f"{parity['logit_difference']:.0e}, maps by {parity['map_relative_difference']:.0e} of their largest value"
     )
     if variant != "float32":
@@ -65,9 +71,7 @@ def export(
         images = about["variant"]["images"]
         say(f"{variant} against float32 on {images} validation images: {told}; maps correlate by {alike:.3f}")
     if web is not None:
-        from lentigo.deploy.export import PAGE
-
-        export_page(found, PAGE, web)
+        export_page(found.onnx, PAGE, web)
         say(f"the page, ready for any static host: {web}")
     say(NOTICE)
 
@@ -89,18 +93,19 @@ def predict(
     """Screen pictures with an exported model, without torch; exit code 1 if any file could not be read."""
     from lentigo.deploy.files import pictures, screen_files
 
-    failed = judged = drawn = 0
+    failed = judged = 0
+    any_one: Screening | None = None
     write = {"table": _table, "json": _json, "csv": _csv}[form]
     # Where the results are seen, they are the progress.
     bar = contextlib.nullcontext(None) if sys.stdout.isatty() else Display().bar("screening", None)
     with bar as advance:
 
         def counted() -> "Iterator[Screened]":
-            nonlocal failed, judged, drawn
+            nonlocal failed, judged, any_one
             for result in screen_files(model, pictures(images), heatmaps=heatmaps, insist=insist):
                 failed += result.screening is None
                 judged += 1
-                drawn += result.screening is not None and result.screening.demo
+                any_one = result.screening or any_one
                 if advance is not None:
                     advance(1)
                 yield result
@@ -108,11 +113,21 @@ def predict(
         write(counted())
     if not judged:
         raise ConfigError("no image was found; give files, or folders that hold JPEG, PNG, WebP, BMP or TIFF")
-    if drawn:
-        say("DEMO: this model was trained on drawn lesions; its numbers say nothing of real ones.", stderr=True)
+    if any_one is not None:
+        _say_of_model(any_one)
     say(f"p: the model's probability of malignant. No band means that a lesion is harmless. {NOTICE}", stderr=True)
     if failed:
         raise typer.Exit(1)
+
+
+def _say_of_model(any_one: "Screening") -> None:
+    """What holds for every result of a model."""
+    if any_one.demo:
+        say("DEMO: this model was trained on drawn lesions; its numbers say nothing of real ones.", stderr=True)
+    if not any_one.calibrated:
+        say("p is not calibrated: it orders pictures, and is no share of cases.", stderr=True)
+    if any_one.band_reason:
+        say(f"bands: {any_one.band_reason}", stderr=True)
 
 
 def _table(results: "Iterable[Screened]") -> None:
@@ -176,6 +191,12 @@ def serve(
     keep: Annotated[
         Path | None, typer.Option(help="Keep every picture and its result here; default: none is kept.")
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host", metavar="NAME", help="Name that the server is asked by, as by a proxy; repeatable."
+        ),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that screen; default one a core.")] = None,
 ) -> None:
     """Serve the screening page and its API on this machine; pictures are judged and forgotten."""
@@ -193,4 +214,6 @@ def serve(
     def ready(url: str) -> None:
         say(f"serving {path} at {url}  (Ctrl-C stops)\n{NOTICE}", stderr=True)
 
-    serve_app(create_app(path, keep=keep, workers=workers), host=host, port=port, ready=ready)
+    debug = "--debug" in sys.argv[1:]
+    app_ = create_app(path, keep=keep, allow_hosts=allow_host or (), workers=workers, debug=debug)
+    serve_app(app_, host=host, port=port, ready=ready)

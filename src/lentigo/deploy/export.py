@@ -10,10 +10,9 @@ import io
 import json
 import logging
 import math
-import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Float, Float32, Integer
 from torch import Tensor, nn
 
 from lentigo import __version__
@@ -30,26 +29,22 @@ from lentigo.data.table import LABEL_NAMES, METADATA, ImageTable
 from lentigo.deploy.explained import ExplainedNetwork
 from lentigo.deploy.model_file import FORMAT, INPUT, METADATA_KEY, OUTPUTS, open_model
 from lentigo.deploy.outlier import Limits, OutlierScore, fit_outlier_score
+from lentigo.deploy.parity import Answers, Inputs, Parity, Progress, answers_of, check_parity
 from lentigo.deploy.variants import Variant, VariantLoss, converted, variant_loss
-from lentigo.errors import DataError, ModelError, UndefinedMetricError
+from lentigo.errors import DataError, UndefinedMetricError
 from lentigo.evidence.decisions import Decisions, decide
 from lentigo.evidence.intervals import auc_interval
-from lentigo.explain.cam import grad_cam
 from lentigo.files import sha256_of, whole_file, write_json
+from lentigo.imaging import Preprocessing
 from lentigo.learn.checkpoint import Checkpoint, run_checkpoint
-from lentigo.learn.evaluation import score_validation
 from lentigo.learn.run import TrainingData, run_about
 from lentigo.models.contract import LesionClassifier, evaluating
 from lentigo.models.registry import MODELS
 
 PARITY_IMAGES = 64
-LARGEST_DIFFERENCE = 1e-4  # of a logit, and of a map's cell relative to the map's largest
-NEAR_ZERO = 2e-6  # of a layer's largest value: what float32 makes of sums over ten thousand inputs
+LOW_SENSITIVITY, HIGH_SENSITIVITY = 0.99, 0.90  # of the thresholds that a band ends at
 OPSET = 18
-PAGE = Path(__file__).parent / "web"  # built by `make web`, and part of a released package
 _BATCH = 32
-_LOW, _HIGH = "sensitivity_0.99", "sensitivity_0.90"
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +53,6 @@ class Exported:
 
     onnx: Path
     about: dict[str, Any]  # the content of model.json
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What a model says of images."""
-
-    logits: Float32[np.ndarray, " image"]
-    maps: Float32[np.ndarray, "image rows columns"]
 
 
 def export_run(
@@ -79,55 +66,81 @@ def export_run(
     """Write `model.onnx` and `model.json` of a run's network into a folder.
 
     Args:
-        data: what the run was trained on; its validation images fit the outlier score, check the file and calibrate
-            `int8`.
+        data: what the run was trained on; its validation images fit the outlier score, check the file, choose
+            temperature and thresholds and calibrate `int8`.
         variant: how its weights are kept: "float32"; "float16"; "int8" (static quantisation).
         progress: called with the number of validation images that went through a model since the last call.
     Raises:
         ModelError: the file would not say what the checkpoint says; or, of a variant, its AUC falls too far; or there
             are too few validation images.
         RunError: the run has no whole checkpoint.
-        DataError: the disk is full.
+        DataError: the disk is full; or a validation logit is not finite.
     """
     checkpoint = run_checkpoint(run)
-    decisions = score_validation(run, data.table, data.pack, data.split)
-    rows = data.split.indices(data.table, "validation")
-    inputs = _Inputs(data, rows, checkpoint)
-    with evaluating(checkpoint.model):
-        score, limits = fit_outlier_score(inputs.batches, checkpoint.preprocessing)
-        graph = _graph(checkpoint, score)
+    model, preprocessing = checkpoint.model, checkpoint.preprocessing
+    inputs = _Inputs(data, preprocessing)
+    with evaluating(model):
+        score, limits = fit_outlier_score(inputs.validation, preprocessing)
+        graph = graph_of(model, score, preprocessing.output_px or 0)
     with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "float32.onnx"
-        onnx.save_model(graph, plain)
-        parity = _parity(plain, checkpoint, inputs)
-        answers = answers_of(plain, inputs.batches(), progress)
-        made, loss = plain, None
+        made, loss = Path(folder) / "float32.onnx", None
+        with _room_in(folder):
+            onnx.save_model(graph, made)
+        parity = check_parity(made, model, score, inputs.parity)
+        answers = answers_of(made, inputs.validation(), progress)
+        labels = data.table.labels[inputs.validation_rows]
         if variant != "float32":
-            labels = data.table.labels[rows]
-            made = converted(plain, Path(folder) / f"{variant}.onnx", variant, inputs.some_batches())
-            found = answers_of(made, inputs.batches(), progress)
-            loss = variant_loss(answers, found, labels, variant)
-            answers, decisions = found, decide(labels, found.logits)  # its own logits, so its own thresholds
+            with _room_in(folder):
+                made = converted(made, Path(folder) / f"{variant}.onnx", variant, inputs.calibration())
+            plain, answers = answers, answers_of(made, inputs.validation(), progress)
+            loss = variant_loss(plain, answers, labels, variant)
+        decisions = decide(labels, answers.logits)  # the file's own: a threshold is the logit of an image
         about = _about(run, checkpoint, data, decisions, limits, answers, parity, loss)
         return _write(made, about, out)
 
 
+@contextlib.contextmanager
+def _room_in(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{Path(folder).parent} cannot hold the model while it is checked ({error}); free space, or set TMPDIR to "
+            "another folder"
+        ) from error
+
+
 @dataclass(frozen=True)
 class _Inputs:
-    """The validation images, preprocessed."""
+    """Images of a run, preprocessed."""
 
     data: TrainingData
-    rows: np.ndarray
-    checkpoint: Checkpoint
+    preprocessing: Preprocessing
 
-    def batches(self) -> Iterable[Float32[Tensor, "batch 3 height width"]]:
-        return batches(self.data.pack, self.rows, self.checkpoint.preprocessing, batch_size=_BATCH)
+    @property
+    def validation_rows(self) -> Integer[np.ndarray, " image"]:
+        return self.data.split.indices(self.data.table, "validation")
 
-    def some_batches(self) -> Iterable[Float32[Tensor, "batch 3 height width"]]:
-        """At most `PARITY_IMAGES` of them, spread over all."""
-        count = min(PARITY_IMAGES, len(self.rows))
-        some = self.rows[np.linspace(0, len(self.rows) - 1, count).astype(np.int64)]
-        return batches(self.data.pack, some, self.checkpoint.preprocessing, batch_size=_BATCH)
+    def validation(self) -> Inputs:
+        return self._batches(self.validation_rows)
+
+    def calibration(self) -> Inputs:
+        """At most `PARITY_IMAGES` validation images."""
+        return self._batches(_spread(self.validation_rows, PARITY_IMAGES))
+
+    def parity(self) -> Inputs:
+        """`PARITY_IMAGES` validation images; where there are fewer, training images too."""
+        rows = _spread(self.validation_rows, PARITY_IMAGES)
+        others = _spread(self.data.split.indices(self.data.table, "train"), PARITY_IMAGES - len(rows))
+        return self._batches(np.concatenate([rows, others]))
+
+    def _batches(self, rows: Integer[np.ndarray, " image"]) -> Inputs:
+        return batches(self.data.pack, rows, self.preprocessing, batch_size=_BATCH)
+
+
+def _spread(rows: Integer[np.ndarray, " row"], most: int) -> Integer[np.ndarray, " some"]:
+    """At most so many of them, evenly from the first to the last."""
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
 
 
 class _Whole(nn.Module):
@@ -145,10 +158,15 @@ class _Whole(nn.Module):
         return logits, maps, self.score(images)
 
 
-def _graph(checkpoint: Checkpoint, score: OutlierScore) -> onnx.ModelProto:
-    side = checkpoint.preprocessing.output_px
-    example = torch.zeros(2, 3, side or 0, side or 0)
-    whole = _Whole(ExplainedNetwork(checkpoint.model), score).eval()
+def graph_of(model: LesionClassifier, score: OutlierScore, side_px: int) -> onnx.ModelProto:
+    """The graph of a network in evaluation mode: preprocessed images to logits, maps and outlier scores.
+
+    Args:
+        side_px: height and width of an image; how many there are stays free.
+    Raises: ConfigError: the head has a layer whose gradient is not known.
+    """
+    example = torch.zeros(2, 3, side_px, side_px)
+    whole = _Whole(ExplainedNetwork(model), score).eval()
     with torch.no_grad(), _quiet():
         program: Any = torch.onnx.export(
             whole,
@@ -173,7 +191,7 @@ def _graph(checkpoint: Checkpoint, score: OutlierScore) -> onnx.ModelProto:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def _quiet() -> Iterator[None]:
     """The exporter tells its steps on standard output and warns of its own parts."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -185,80 +203,6 @@ def _quiet() -> Any:
         logging.disable(before)
 
 
-def answers_of(
-    model: Path, inputs: Iterable[Float32[Tensor, "batch 3 height width"]], progress: Progress | None = None
-) -> Answers:
-    """What an exported model says of preprocessed images."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    logits, maps = [], []
-    for images in inputs:
-        found = session.run(list(OUTPUTS[:2]), {INPUT: images.contiguous().numpy()})
-        logits.append(found[0])
-        maps.append(found[1])
-        if progress:
-            progress(len(images))
-    return Answers(logits=np.concatenate(logits), maps=np.concatenate(maps))
-
-
-def _parity(model: Path, checkpoint: Checkpoint, inputs: _Inputs) -> dict[str, Any]:
-    """How far the file is from the checkpoint, by `explain.cam`, which differentiates.
-
-    Raises: ModelError: too far.
-    """
-    found = answers_of(model, inputs.some_batches())
-    expected = [grad_cam(checkpoint.model, images) for images in inputs.some_batches()]
-    on_edge = np.concatenate([_on_edge(checkpoint.model, images) for images in inputs.some_batches()])
-    logits = np.concatenate([part.logits.numpy() for part in expected])
-    maps = np.concatenate([part.malignant.numpy() for part in expected])
-    largest = np.maximum(np.abs(maps).max(axis=(1, 2)), np.finfo(np.float32).tiny)
-    off_logit = float(np.abs(found.logits - logits).max())
-    off_maps = np.abs(found.maps - maps).max(axis=(1, 2)) / largest
-    off_map = float(off_maps[~on_edge].max(initial=0.0))
-    if not (off_logit <= LARGEST_DIFFERENCE and off_map <= LARGEST_DIFFERENCE and on_edge.mean() <= 0.5):
-        raise ModelError(
-            f"the exported graph differs from the checkpoint: logits by {off_logit:.1e}, maps by {off_map:.1e} of "
-            f"their largest value, where {LARGEST_DIFFERENCE:.0e} is allowed ({int(on_edge.sum())} of {len(logits)} "
-            "maps cannot be compared); nothing was written"
-        )
-    return {
-        "of": "float32",  # a variant's own losses stand under `variant`
-        "images": len(logits),
-        "logit_difference": off_logit,
-        "map_relative_difference": off_map,
-        "images_on_edge": int(on_edge.sum()),
-    }
-
-
-def _on_edge(model: LesionClassifier, images: Float32[Tensor, "batch 3 height width"]) -> Bool[np.ndarray, " batch"]:
-    """Where a ReLU of the head lies so near to 0 that rounding says whether a gradient goes through it.
-
-    Such a map differs between any two programs, by about a hundredth for each unit. AlexNet and VGG11 have 8,192 units
-    there, which puts a few images in a hundred on an edge.
-    """
-    nearest: list[Tensor] = []
-
-    def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        sizes = given[0].flatten(1).abs()
-        nearest.append(sizes.amin(dim=1) / sizes.amax(dim=1))
-
-    relus = [layer for layer in model.head.modules() if isinstance(layer, nn.ReLU)]
-    handles = [layer.register_forward_pre_hook(note) for layer in relus]
-    try:
-        with evaluating(model), torch.no_grad():
-            model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not nearest:
-        return np.zeros(len(images), dtype=bool)
-    found: np.ndarray = (torch.stack(nearest).amin(dim=0) <= NEAR_ZERO).numpy()
-    return found
-
-
 def _about(
     run: Path,
     checkpoint: Checkpoint,
@@ -266,7 +210,7 @@ def _about(
     decisions: Decisions,
     limits: Limits,
     answers: Answers,
-    parity: Mapping[str, Any],
+    parity: Parity,
     loss: VariantLoss | None,
 ) -> dict[str, Any]:
     name, told = checkpoint.experiment.model.name, run_about(run)["data"]
@@ -303,7 +247,7 @@ def _about(
             "checkpoint_sha256": sha256_of(run / "checkpoint.safetensors"),
         },
         "variant": (loss or VariantLoss.none(len(rows))).to_dict(),
-        "parity": dict(parity),
+        "parity": parity.to_dict(),
         "card": _card(run, MODELS[name].title),
     }
 
@@ -340,17 +284,18 @@ def _validation(answers: Answers, labels: np.ndarray) -> dict[str, Any]:
 
 def _bands(decisions: Decisions, validation: Mapping[str, Any]) -> dict[str, Any]:
     """Low below the threshold that 99 in 100 malignant images reach, high from that of 90 in 100 on."""
-    unclear = {"low_below_logit": None, "high_from_logit": None}
+    ends = {"low_sensitivity": LOW_SENSITIVITY, "high_sensitivity": HIGH_SENSITIVITY}
+    unclear = ends | {"low_below_logit": None, "high_from_logit": None}
     if validation["auc_low"] is None or validation["auc_low"] <= 0.5:
         return unclear | {"reason": "on the validation images it does no better than chance, or that cannot be told"}
     if math.isnan(decisions.temperature):
         return unclear | {"reason": f"no probabilities could be calibrated: {decisions.reason}"}
     found = {threshold.name: threshold for threshold in decisions.thresholds}
-    low, high = found[_LOW], found[_HIGH]
+    low, high = (found[f"sensitivity_{share:.2f}"] for share in (LOW_SENSITIVITY, HIGH_SENSITIVITY))
     for threshold in (low, high):
         if math.isnan(threshold.logit):
             return unclear | {"reason": f"there is no threshold for {threshold.title}: {threshold.reason}"}
-    return {"low_below_logit": low.logit, "high_from_logit": high.logit, "reason": low.reason or high.reason}
+    return ends | {"low_below_logit": low.logit, "high_from_logit": high.logit, "reason": low.reason or high.reason}
 
 
 def _card(run: Path, title: str) -> str:
@@ -380,16 +325,3 @@ def _write(made: Path, about: dict[str, Any], out: Path) -> Exported:
     file = {"file": target.name, "bytes": target.stat().st_size, "sha256": sha256_of(target)}
     write_json(out / "model.json", about | {"onnx": file})
     return Exported(onnx=target, about=about | {"onnx": file})
-
-
-def export_page(exported: Exported, page: Path, out: Path) -> None:
-    """Copy the built page and the model into a folder that any static host can serve.
-
-    Raises: ModelError: the page was not built.
-    """
-    if not (page / "index.html").is_file():
-        raise ModelError(f"{page} holds no page; build it with `make web`, or install a released lentigo")
-    shutil.copytree(page, out, dirs_exist_ok=True)
-    (out / "model").mkdir(exist_ok=True)
-    for name in ("model.onnx", "model.json"):
-        shutil.copyfile(exported.onnx.with_name(name), out / "model" / name)

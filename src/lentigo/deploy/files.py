@@ -83,7 +83,7 @@ def screen_files(
     sources = iter(sources)
     first = [picture for _, picture in zip(range(2), sources, strict=False)]
     screener = Screener(model, threads=0 if len(first) < 2 or count == 1 else 1)
-    taken: set[Path] = set()
+    taken: dict[Path, int] = {}
 
     def job(picture: Picture, place: Path | None) -> Screened:
         return _screened(screener, picture, place, insist)
@@ -163,11 +163,14 @@ def _exists(path: Path, how: Callable[[Path], bool]) -> bool:
         return False
 
 
-def _free(place: Path, taken: set[Path]) -> Path:
-    found, number = place.with_name(place.stem + HEATMAP_SUFFIX), 2
+def _free(place: Path, taken: dict[Path, int]) -> Path:
+    """A name that is not taken, and takes it; `taken` notes from which number on to look for the next of a name."""
+    first = place.with_name(place.stem + HEATMAP_SUFFIX)
+    found, number = first, taken.get(first, 2)
     while found in taken:
         found, number = place.with_name(f"{place.stem}-{number}{HEATMAP_SUFFIX}"), number + 1
-    taken.add(found)
+    taken[found] = 2
+    taken[first] = number
     return found
 
 
@@ -176,7 +179,8 @@ def _cores() -> int:
 
 
 CSV_HEADER: Sequence[str] = (
-    "image", "band", "probability", "logit", "outlier", "findings", "model", "demo", "error",
+    "image", "band", "probability", "calibrated", "band_reason", "logit", "outlier", "findings", "model", "demo",
+    "error",
 )  # fmt: skip
 
 
@@ -184,7 +188,15 @@ def csv_row(result: Screened) -> list[str]:
     """One line of the CSV form: an empty cell where there is no value."""
     found = result.screening
     if found is None:
-        return [str(result.path), "", "", "", "", "", "", "", result.error]
-    numbers = ["" if value is None else f"{value:.6g}" for value in (found.probability, found.logit, found.outlier)]
+        return [str(result.path), *[""] * (len(CSV_HEADER) - 2), result.error]
     names = ";".join(f"{finding.name}:{finding.severity}" for finding in found.findings)
-    return [str(result.path), found.band, *numbers, names, found.model, str(found.demo).lower(), ""]
+    return [
+        str(result.path), found.band, _cell(found.probability), _cell(found.calibrated), found.band_reason,
+        _cell(found.logit), _cell(found.outlier), names, found.model, _cell(found.demo), "",
+    ]  # fmt: skip
+
+
+def _cell(value: float | bool | None) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else f"{value:.6g}"

@@ -56,8 +56,8 @@ class Describe(nn.Module):
         middle_row, middle_column = colours.shape[2] // 2, colours.shape[3] // 2
         rows = (colours[:, :, :middle_row], colours[:, :, middle_row:])
         quarters = [part for row in rows for part in (row[..., :middle_column], row[..., middle_column:])]
-        found = [quarter.mean(dim=(2, 3)) for quarter in quarters]
-        spread = ((colours - colours.mean(dim=(2, 3), keepdim=True)) ** 2).mean(dim=(2, 3)).sqrt()
+        found = [_mean(quarter) for quarter in quarters]
+        spread = _mean((colours - _mean(colours)[:, :, None, None]) ** 2).sqrt()
         found.append((spread + _FLOOR).log())
         cells = nn.functional.conv2d(colours, self.contrasts)
         for _ in range(_LEVELS):
@@ -65,8 +65,16 @@ class Describe(nn.Module):
                 break
             cells = nn.functional.avg_pool2d(cells, 2)
             down, across = cells[:, :, 1:] - cells[:, :, :-1], cells[..., 1:] - cells[..., :-1]
-            found += [(change.abs().mean(dim=(2, 3)) + _FLOOR).log() for change in (down, across)]
+            found += [(_mean(change.abs()) + _FLOOR).log() for change in (down, across)]
         return torch.cat(found, dim=1)
+
+
+def _mean(maps: Float[Tensor, "batch map row column"]) -> Float[Tensor, "batch map"]:
+    """Over columns, then over rows: onnxruntime adds cells one by one, which over a whole photo costs 4e-5 of a score.
+
+    In two steps it costs 4e-6, as in torch (300 photos of 300 px against float64).
+    """
+    return maps.mean(dim=3).mean(dim=2)
 
 
 class OutlierScore(nn.Module):
@@ -102,12 +110,14 @@ def fit_outlier_score(
     """
     describe = Describe(preprocessing)
     with torch.no_grad():
-        numbers = np.concatenate([describe(images).double().numpy() for images in batches()])
-    if len(numbers) < LEAST_IMAGES:
+        described = [describe(images).double().numpy() for images in batches()]
+    count = sum(len(numbers) for numbers in described)
+    if count < LEAST_IMAGES:
         raise ModelError(
-            f"there are {len(numbers)} validation images, too few to tell what such images look like; keep "
-            f"{LEAST_IMAGES} or more (split.validation_fraction)"
+            f"there are {count} validation images, too few to tell what such images look like: {LEAST_IMAGES} are "
+            "needed; train again with a larger split.validation_fraction"
         )
+    numbers = np.concatenate(described)
     distances = np.concatenate([_distances(numbers[others], numbers[own]) for others, own in _folds(len(numbers))])
     warn, refuse = np.quantile(distances, [1 - WARNED, 1 - REFUSED])
     centre, whiten = (torch.from_numpy(part.astype(np.float32)) for part in _fit(numbers))

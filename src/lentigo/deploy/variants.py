@@ -6,23 +6,20 @@ quantisation, with ranges from validation images).
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 from jaxtyping import Float32, Integer
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from torch import Tensor
 
 from lentigo.deploy.model_file import INPUT, OUTPUTS
+from lentigo.deploy.parity import Answers, Inputs
 from lentigo.errors import ModelError, UndefinedMetricError
 from lentigo.evidence.metrics import roc_auc_score
-
-if TYPE_CHECKING:
-    from lentigo.deploy.export import Answers
 
 Variant = Literal["float32", "float16", "int8"]
 LARGEST_AUC_LOSS = 0.005
@@ -48,9 +45,7 @@ class VariantLoss:
         return cls(precision="float32", auc_loss=0.0, map_correlation=1.0, images=images)
 
 
-def converted(
-    plain: Path, made: Path, variant: Variant, inputs: Iterable[Float32[Tensor, "batch 3 height width"]]
-) -> Path:
+def converted(plain: Path, made: Path, variant: Variant, inputs: Inputs) -> Path:
     """Write a variant of a float32 model.
 
     The outlier score stays in float32: it is small, and its numbers differ in size.
@@ -101,22 +96,26 @@ def _with_half_weights(model: onnx.ModelProto, kept: list[str]) -> onnx.ModelPro
 
 
 def variant_loss(
-    plain: "Answers", found: "Answers", labels: Integer[np.ndarray, " image"], variant: Variant
+    plain: Answers, found: Answers, labels: Integer[np.ndarray, " image"], variant: Variant
 ) -> VariantLoss:
     """What a variant loses on the same images.
 
     Raises: ModelError: its AUC falls by more than `LARGEST_AUC_LOSS`, or it answers with numbers that are not finite.
     """
     if not (np.isfinite(found.logits).all() and np.isfinite(found.maps).all()):
-        raise ModelError(f"{variant} gives logits or maps that are not finite; export float32")
+        raise ModelError(
+            f"{variant} gives logits or maps that are not finite on the {len(labels)} validation images; nothing was "
+            "written, export float32"
+        )
     try:
         lost = roc_auc_score(labels, plain.logits) - roc_auc_score(labels, found.logits)
     except UndefinedMetricError:
         lost = None
     if lost is not None and lost > LARGEST_AUC_LOSS:
+        advice = "export with --fp16, or without --quantize" if variant == "int8" else "export without --fp16"
         raise ModelError(
             f"{variant} lowers the AUC on the {len(labels)} validation images by {lost:.4f}, where "
-            f"{LARGEST_AUC_LOSS} is allowed; nothing was written, export float16 or float32"
+            f"{LARGEST_AUC_LOSS} is allowed; nothing was written, {advice}"
         )
     correlation = float(np.mean([_correlation(one, other) for one, other in zip(plain.maps, found.maps, strict=True)]))
     return VariantLoss(precision=variant, auc_loss=lost, map_correlation=correlation, images=len(labels))
@@ -147,7 +146,7 @@ def _correlation(one: Float32[np.ndarray, "r c"], other: Float32[np.ndarray, "r 
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, inputs: Iterable[Tensor]) -> None:
+    def __init__(self, inputs: Inputs) -> None:
         self._inputs = iter(inputs)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
