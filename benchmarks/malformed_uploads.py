@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from bad_requests import bad_request, status_of
+from bad_requests import BadRequest, bad_request, status_of
 from loopback import Server, post_form, server
 from mutations import mutant
 from PIL import Image

@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "lentigo"
 # The order in which data passes; a file imports from its own part and from parts to its left.
 ORDER = (
     "errors",
+    "machine",
     "files",
     "pixels",
     "imaging",
@@ -38,6 +39,7 @@ ORDER = (
 TORCH_FREE = (
     "__init__.py",
     "errors.py",
+    "machine.py",
     "files.py",
     "pixels.py",
     "imaging.py",

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from lentigo.learn import processes
 
 if TYPE_CHECKING:
     from lentigo.learn.training import TrainProgress
+
+
+LINE_EVERY_S = 30.0  # where there is no terminal to draw a bar on
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -71,16 +75,19 @@ class Display:
     @contextlib.contextmanager
     def bar(self, text: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """Takes the number done since the last call; `total` None: nobody knows how many there are."""
+        screen = console(stderr=True)
+        if not _moves(screen):
+            yield _lines(text, total)
+            return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        screen = console(stderr=True)
         columns: list[Any] = [
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         ]
-        with Progress(*columns, console=screen, transient=True, disable=not _moves(screen)) as progress:
+        with Progress(*columns, console=screen, transient=True) as progress:
             task = progress.add_task(text, total=total)
             yield lambda done: progress.advance(task, done)
 
@@ -107,6 +114,20 @@ class Display:
                 shown = len(now.history)
 
             yield update
+
+
+def _lines(text: str, total: int | None) -> Callable[[int], None]:
+    """A bar for a log: how far it is, every half minute; a long work is seen to go on, and a short one is mute."""
+    done, last = 0, time.monotonic()
+
+    def advance(more: int) -> None:
+        nonlocal done, last
+        done += more
+        if time.monotonic() - last >= LINE_EVERY_S:
+            last = time.monotonic()
+            say(f"{text}: {done:,}" + ("" if total is None else f" of {total:,}"), stderr=True)
+
+    return advance
 
 
 def _training_state(now: "TrainProgress") -> str:

@@ -24,6 +24,7 @@ from lentigo.data import descriptor
 from lentigo.data.alignment import Alignment, Closeup, align, align_closeups, closeup, first_guess, grey, inverse
 from lentigo.data.descriptor import THUMBNAIL_PX, WINDOWS, Projection
 from lentigo.data.pack import ImagePack
+from lentigo.machine import cores
 
 VERSION = 2
 ALIKE = 0.4  # likeness from which two images are one photograph
@@ -362,7 +363,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(os.cpu_count() or 1, 16))
+    return ThreadPoolExecutor(min(cores(), 16))
 
 
 def _pieces(size: int) -> list[range]:

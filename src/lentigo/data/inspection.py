@@ -17,6 +17,7 @@ from lentigo.data.pack import ImagePack
 from lentigo.data.table import ImageRow, ImageTable
 from lentigo.errors import DataError, ImageError
 from lentigo.imaging import file_bytes, image_header
+from lentigo.machine import cores
 
 KINDS = ("unreadable", "wrong_suffix", "odd_size", "odd_mode", "orientation", "blank")
 SMALLEST_PX = 64  # of the shorter side; below it a lesion's structures are gone
@@ -182,7 +183,7 @@ def _size(row: ImageRow) -> int:
 
 
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS))
+    return ThreadPoolExecutor(min(cores(), _MAX_THREADS))
 
 
 def _spread(pack: ImagePack, piece: range) -> np.ndarray:

@@ -4,7 +4,6 @@
 is of another size than its image is refused.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from lentigo.data.table import ImageRow, ImageTable
 from lentigo.errors import DataError, ImageError
 from lentigo.files import sha256_of
 from lentigo.imaging import image_header, read_image, squeeze
+from lentigo.machine import cores
 
 _LEAST_BRIGHT = 32  # of 255; below, a mask is black with noise: JPEG leaves one or two levels in an empty one
 _LOSSY = ("JPEG", "WEBP")  # a WebP does not say whether it is
@@ -70,7 +70,7 @@ def pack_masks(
     rows = [int(index) for index in indices]
     named = [row for row in rows if table.rows[row].mask]
     bits = np.zeros((len(table), -(-size_px * size_px // 8)), dtype=np.uint8)
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
+    with ThreadPoolExecutor(min(cores(), _MAX_THREADS)) as pool:
         for start in range(0, len(named), _IN_FLIGHT):
             piece = named[start : start + _IN_FLIGHT]
             masks = pool.map(lambda row: _squared(table.rows[row], size_px), piece)

@@ -27,6 +27,7 @@ from lentigo.data.table import ImageTable
 from lentigo.errors import DataError, ImageError
 from lentigo.files import sha256_of, write_text
 from lentigo.imaging import file_bytes, read_image, squeeze
+from lentigo.machine import cores
 
 VERSION = 1
 _IN_FLIGHT = 64  # images at once, and no more than so many bytes: 64 images of 300x300 are 17 MB
@@ -334,7 +335,7 @@ def _kept(digests: list[str | DataError], failures: _Failures) -> list[str]:
 
 
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS))
+    return ThreadPoolExecutor(min(cores(), _MAX_THREADS))
 
 
 def _pieces(table: ImageTable, size: int) -> Iterator[range]:

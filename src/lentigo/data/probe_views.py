@@ -5,7 +5,6 @@ Most numbers are taken from 72x72 cells, each the mean of the pixels in it; fram
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from lentigo.data.pack import ImagePack
 from lentigo.data.table import LABEL_NAMES, ImageTable
 from lentigo.errors import ImageError
 from lentigo.imaging import read_image
+from lentigo.machine import cores
 
 CELLS = 72  # a side; 3 x 24, so that a thumbnail is a mean of whole cells
 FRAME_FRACTION, CORNER_FRACTION = 8 / 300, 24 / 300  # of the side
@@ -80,7 +80,7 @@ def pixel_views(pack: ImagePack, rows: Rows, *, progress: Callable[[int], None] 
     Raises: DataError: the pack is damaged.
     """
     parts: list[dict[str, Numbers]] = []
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
+    with ThreadPoolExecutor(min(cores(), _MAX_THREADS)) as pool:
         for found in pool.map(lambda piece: _numbers(pack.read(piece)), _pieces(rows, pack.image_px)):
             parts.append(found)
             if progress:

@@ -3,7 +3,6 @@
 10,605 images of 300 px take 2.9 GB. One pack a device is kept, until another takes its place or `forget` is called.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from lentigo.data.augment_together import to_device
 from lentigo.data.pack import ImagePack
+from lentigo.machine import cores
 
 _SHARE = 0.4  # of the free memory, at most: networks and their activations need the rest
 _PIECE = 64
@@ -39,7 +39,7 @@ def keep_on_device(pack: ImagePack, device: torch.device) -> bool:
         rows = np.arange(start, min(start + _PIECE, len(pack)))
         images[start : start + len(rows)] = torch.from_numpy(pack.read(rows)).to(device)
 
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
+    with ThreadPoolExecutor(min(cores(), _MAX_THREADS)) as pool:
         list(pool.map(read, range(0, len(pack), _PIECE)))
     _kept[device] = (pack, images)
     return True

@@ -5,7 +5,6 @@ taken here from the median L* and b* of what is left of a picture without lesion
 """
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from lentigo.data.regions import black_edge, disc, grown
 from lentigo.data.table import ImageTable
 from lentigo.errors import ImageError
 from lentigo.imaging import read_image
+from lentigo.machine import cores
 
 TONES = ("very light", "light", "intermediate", "tan", "brown", "dark")
 LOWER_BOUNDS = (55.0, 41.0, 28.0, 10.0, -30.0)  # in degrees, of all but dark; a bound belongs to the darker class
@@ -91,7 +91,7 @@ def skin_tones(table: ImageTable, pack: ImagePack, *, progress: Callable[[int], 
     Raises: DataError: the pack is damaged.
     """
     tones: list[str] = []
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
+    with ThreadPoolExecutor(min(cores(), _MAX_THREADS)) as pool:
         for start in range(0, len(table), _IN_FLIGHT):
             rows = range(start, min(start + _IN_FLIGHT, len(table)))
             masks = pool.map(lambda row: _mask(table.rows[row].mask, pack.image_px), rows)

@@ -10,7 +10,6 @@ lesion. The classes overlap: who knew the four numbers exactly would reach an AU
 
 import math
 import multiprocessing
-import os
 import tempfile
 from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
@@ -29,6 +28,7 @@ from lentigo.data.drawing import COLOURS, LesionParameters, draw_picture
 from lentigo.data.table import LABEL_NAMES
 from lentigo.errors import ConfigError, DataError
 from lentigo.files import write_csv
+from lentigo.machine import cores
 
 SHORTCUT_KINDS = ("frame", "skin")
 FRAME_BASE_RATE = 0.25
@@ -244,9 +244,8 @@ def _draw_files(draw: Callable[..., DrawnLesion], folder: Path, item: tuple[int,
 
 def _in_parallel(function: Callable[[Any], Any], items: list[Any], workers: int | None) -> Generator[Any, None, None]:
     """Results in the order of `items`. Spawned, not forked: a fork of a process that holds threads can hang."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # A process needs about a second to start: what takes a few seconds is drawn here.
-    workers = workers or (min(cores, 16) if len(items) >= 64 else 1)
+    workers = workers or (min(cores(), 16) if len(items) >= 64 else 1)
     if workers == 1:
         yield from map(function, items)
         return

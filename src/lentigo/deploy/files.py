@@ -15,6 +15,7 @@ from lentigo.deploy.screen import Screener, Screening, heat_overlay
 from lentigo.errors import ConfigError, LentigoError, ModelError
 from lentigo.files import whole_file
 from lentigo.imaging import read_image
+from lentigo.machine import cores
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 HEATMAP_SUFFIX = ".heat.png"  # so that no heat map takes the place of a picture
@@ -79,7 +80,7 @@ def screen_files(
     """
     if heatmaps is not None and heatmaps.exists() and not heatmaps.is_dir():
         raise ConfigError(f"--heatmaps {heatmaps} is a file; give a folder")
-    count = threads or _cores()
+    count = threads or cores()
     sources = iter(sources)
     first = [picture for _, picture in zip(range(2), sources, strict=False)]
     screener = Screener(model, threads=0 if len(first) < 2 or count == 1 else 1)
@@ -172,10 +173,6 @@ def _free(place: Path, taken: dict[Path, int]) -> Path:
     taken[found] = 2
     taken[first] = number
     return found
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 CSV_HEADER: Sequence[str] = (

@@ -40,6 +40,7 @@ from lentigo.deploy.uploads import FIELD, Upload, read_upload
 from lentigo.deploy.workers import Pool, QueueFullError, TimeLimitError, WorkerError
 from lentigo.errors import ConfigError, DataError
 from lentigo.files import sha256_of, write_bytes, write_json
+from lentigo.machine import cores
 
 __all__ = ["MAX_BODY_BYTES", "create_app", "serve"]
 
@@ -155,7 +156,7 @@ def _service(
     screener: Callable[[], Any] | None,
     debug: bool,
 ) -> Service:
-    workers = _cpus() if workers is None else workers
+    workers = cores() if workers is None else workers
     for name, value, least in (("workers", workers, 1), ("queue", queue, 0), ("limit_s", limit_s, 0.001)):
         if value < least:
             raise ConfigError(f"{name} is {value}; give {least} or more")
@@ -178,10 +179,6 @@ def _stamp(model: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return (found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _host_names(allowed: Iterable[str]) -> frozenset[str]:

@@ -7,7 +7,6 @@ of all statistics, and counted.
 
 import contextlib
 import hashlib
-import os
 import zipfile
 import zlib
 from collections import Counter
@@ -29,6 +28,7 @@ from lentigo.explain.lesion import LEAST_CONFIDENCE, find_lesion
 from lentigo.explain.lesion_weights import FIRST_LOOK, OUTLINE, SECOND_LOOK
 from lentigo.files import whole_file
 from lentigo.learn.sharing import Sharing
+from lentigo.machine import cores
 
 SIZE_PX = 100  # a cell of the finest map here, Tiny VGG's, is 1.3 pixels wide; 2,000 images take 80 MB
 ARTEFACTS: Mapping[str, Callable[[UInt8[np.ndarray, "height width 3"]], Bool[np.ndarray, "height width"]]] = {
@@ -182,7 +182,7 @@ def _surveyed(
             found = find_lesion(image)
             lesions[place], confidences[place] = squeeze_mask(found.mask, size_px), found.confidence
 
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
+    with ThreadPoolExecutor(min(cores(), _MAX_THREADS)) as pool:
         for places in _pieces(len(mine)):
             list(pool.map(survey, places, pack.read([mine[place] for place in places])))
             without = [place for place in places if not table.rows[mine[place]].mask]

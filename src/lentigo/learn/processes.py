@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from lentigo.errors import ConfigError, RunError
+from lentigo.machine import cores
 
 _PROGRAM = (sys.executable, "-m", "lentigo.cli")
 GRACE_S = 10.0  # from a SIGTERM to a SIGKILL: a process that waits for a dead one on a GPU heeds no SIGTERM
@@ -209,13 +210,8 @@ def _environments(count: int, inherited: Mapping[str, int]) -> list[dict[str, st
         "TORCHELASTIC_RUN_ID": f"lentigo-{os.getpid()}",
         **{name: str(descriptor) for name, descriptor in inherited.items()},
     }
-    threads = {"OMP_NUM_THREADS": str(max(1, _cores() // count))}  # else each process takes all cores
+    threads = {"OMP_NUM_THREADS": str(max(1, cores() // count))}  # else each process takes all cores
     return [threads | os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
-
-
-def _cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

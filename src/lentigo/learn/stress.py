@@ -6,7 +6,6 @@ logits.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from lentigo.evidence.stress import StressResult, stress_scores
 from lentigo.files import read_json, whole_file, write_json
 from lentigo.learn.checkpoint import Checkpoint, run_checkpoint
 from lentigo.learn.evaluation import network_of
+from lentigo.machine import cores
 from lentigo.models.contract import evaluating
 
 _BATCH = 32
@@ -149,7 +149,7 @@ def _logits(
         told(kept.size)
         return kept
     found = np.empty(shape, dtype=np.float32)
-    with evaluating(checkpoint.model), torch.inference_mode(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with evaluating(checkpoint.model), torch.inference_mode(), ThreadPoolExecutor(cores()) as pool:
         for start, images in _pieces(pack, indices):
             of_piece = indices[start : start + len(images)]
             for row, strength in enumerate(strengths):
