@@ -181,6 +181,15 @@ def _long_head(rng: np.random.Generator, _: Mutant) -> BadRequest:
     return BadRequest("long head", raw_request(form(NO_PICTURE), more=more), cut=True)
 
 
+def _odd_header(rng: np.random.Generator, _: Mutant) -> BadRequest:
+    """A header that a server may trip over, before a form without a picture."""
+    odd = (
+        "Origin: http://[", "Origin: http://[evil]/", "Origin: null", "Origin: \xff", "Sec-Fetch-Site: cross-site",
+        "Host: evil.example", "Range: bytes=9-1", "Content-Encoding: gzip", "Accept-Encoding: ;q=x", 'If-None-Match: "',
+    )  # fmt: skip
+    return BadRequest("odd header", raw_request(form(NO_PICTURE), more=odd[rng.integers(len(odd))] + "\r\n"))
+
+
 KINDS: tuple[Callable[[np.random.Generator, Mutant], BadRequest], ...] = (
     *[_damaged_picture] * 6,
     *[_damaged_form] * 2,
@@ -197,6 +206,7 @@ KINDS: tuple[Callable[[np.random.Generator, Mutant], BadRequest], ...] = (
     _damaged_chunks,
     _damaged_head,
     _long_head,
+    _odd_header,
 )
 
 

@@ -19,7 +19,7 @@ LINE_EVERY_S = 30.0  # where there is no terminal to draw a bar on
 
 def console(*, stderr: bool = False) -> Console:
     """Results go to standard output, progress and errors to standard error."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(text: str, *, stderr: bool = False) -> None:

@@ -97,6 +97,8 @@ def test_screen_answers_with_what_the_screener_says(client: httpx.Client) -> Non
         ({"sec-fetch-site": "same-site"}, 403),  # another port of this machine
         ({"origin": "https://elsewhere.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"origin": "http://[evil]/"}, 403),
         ({"sec-fetch-site": "same-origin"}, 200),
         ({"sec-fetch-site": "none"}, 200),
     ],

@@ -8,11 +8,14 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
+from benchmarks.loopback import post_form
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +80,13 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of a server that waits half a second for a head and takes five connections."""
     monkeypatch.setattr(serving, "HEAD_LIMIT_S", 0.5)
     monkeypatch.setattr(serving, "MAX_CONNECTIONS", 5)
+    with served_by(app(), monkeypatch) as (_, port):
+        yield port
+
+
+@contextmanager
+def served_by(made: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, int]]:
+    """Uvicorn's server as `serve` runs it, and its port."""
     ready = threading.Event()
     servers: list[serving._Server] = []
     run = serving._Server.run
@@ -87,12 +97,14 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         urls.append(url)
         ready.set()
 
-    thread = threading.Thread(target=serving.serve, args=(app(),), kwargs={"port": 0, "ready": told})
+    thread = threading.Thread(target=serving.serve, args=(made,), kwargs={"port": 0, "ready": told})
     thread.start()
     assert ready.wait(60)
-    yield int(urls[0].rsplit(":", 1)[1].strip("/"))
-    servers[0].should_exit = True
-    thread.join(30)
+    try:
+        yield servers[0], int(urls[0].rsplit(":", 1)[1].strip("/"))
+    finally:
+        servers[0].should_exit = True
+        thread.join(30)
 
 
 def ended_after(connection: socket.socket) -> float:
@@ -126,20 +138,50 @@ def test_silent_and_slow_connections_are_closed(served: int) -> None:
 
 def test_a_slow_answer_is_no_slow_head(served: int) -> None:
     """A picture that takes longer than a head may, and a connection that is used again behind its time."""
-    with httpx.Client(base_url=f"http://127.0.0.1:{served}", timeout=30) as client:
-        assert client.post("/api/screen", **form(picture((252, 120, 0)))).status_code == 200  # 1.2 s
-        time.sleep(0.7)
-        assert client.get("/healthz").status_code == 200
+    ask = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", served), timeout=10) as connection:
+        for request in (post_form(picture((252, 120, 0))), ask):  # the first takes 1.2 s
+            connection.sendall(request)
+            answer = connection.recv(65536)
+            while b"}" not in answer:
+                answer += connection.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200")
+            time.sleep(0.7)
 
 
-def test_connections_have_a_limit(served: int) -> None:
+def test_connections_have_a_limit(served: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "HEAD_LIMIT_S", 60.0)
     held = [socket.create_connection(("127.0.0.1", served)) for _ in range(5)]
-    time.sleep(0.1)
     with socket.create_connection(("127.0.0.1", served)) as more:
-        assert ended_after(more) < 0.3
+        assert ended_after(more) < 5
     for connection in held:
         connection.close()
     wait_for(lambda: is_served(f"http://127.0.0.1:{served}/healthz"))
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_client_that_takes_nothing_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    """While the answer waits for it, and when the server has ended and only the system's buffer is left."""
+    page = tmp_path / "page"
+    (page / "assets").mkdir(parents=True)
+    (page / "index.html").write_text("page")
+    (page / "assets" / "large-1.bin").write_bytes(os.urandom(60_000_000))
+    monkeypatch.setattr(serving, "STALL_LIMIT_S", 0.5)
+    with served_by(app(page=page), monkeypatch) as (server, port):
+        last = "Connection: close\r\n" if ends else ""
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", port))
+            client.sendall(f"GET /assets/large-1.bin HTTP/1.1\r\nHost: localhost\r\n{last}\r\n".encode())
+            wait_for(lambda: len(server.server_state.connections) == 1)
+            held = min(connection.transport.get_write_buffer_size() for connection in server.server_state.connections)
+            assert held < 1_000_000  # not the 60 MB
+            wait_for(lambda: not server.server_state.connections)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as slow:  # a little, again and again, is enough
+            slow.sendall(f"GET /assets/large-1.bin HTTP/1.1\r\nHost: localhost\r\n{last}\r\n".encode())
+            for _ in range(15):
+                time.sleep(0.1)
+                assert slow.recv(1_000_000)
 
 
 def is_served(url: str) -> bool:
@@ -171,9 +213,9 @@ def test_exchanged_model_is_not_used(model: Path, tmp_path: Path, caplog: pytest
         assert client.post("/api/screen", **form(picture())).status_code == 200  # by the process that has the old one
         (child,) = children_of(os.getpid())
         os.kill(child, signal.SIGKILL)
-        wait_for(lambda: not children_of(os.getpid()))
+        client.post("/api/screen", **form(picture()))  # may still find the pipe of the dead one
         is_refusal(client.post("/api/screen", **form(picture())), 503, "The server cannot work on pictures now")
-    assert caplog.text.count(f"{path} is not the file it was when the server started; start the server again") == 2
+    assert caplog.text.count(f"{path} is not the file it was when the server started; start the server again") >= 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX modes")

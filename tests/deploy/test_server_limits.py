@@ -178,7 +178,7 @@ def test_full_queue_is_told_and_empties(client: httpx.Client) -> None:
 
 def test_malformed_uploads_are_refused_and_the_server_lives(client: httpx.Client) -> None:
     wrong, refused = [], 0
-    for number in range(60):
+    for number in range(80):
         bad = bad_request(np.random.default_rng((7, number)), mutant)
         status = status_of(client.base_url.port or 0, bad)
         refused += 400 <= status < 500

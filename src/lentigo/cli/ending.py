@@ -26,6 +26,8 @@ def without_teardown() -> Iterator[None]:
         code = 0
     except SystemExit as error:
         code = error.code or 0
+        if not isinstance(code, int):
+            sys.stderr.write(f"{code}\n")
     finally:
         if not isinstance(sys.exc_info()[1], SystemExit | None):  # told as Python would tell it
             sys.excepthook(*sys.exc_info())

@@ -13,7 +13,7 @@ import typer
 from lentigo.cli.options import CacheOpt, RunArg, data_of_run
 from lentigo.deploy import NOTICE
 from lentigo.errors import ConfigError, ModelError
-from lentigo.terminal import Display, console, say
+from lentigo.terminal import Display, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -153,28 +153,32 @@ def _printable(text: str) -> str:
 
 def _json(results: "Iterable[Screened]") -> None:
     """One array, written element by element."""
-    screen, mark = console(), "["
+    mark = "["
     for result in results:
         found = result.screening
         told = {"image": str(result.path), "error": result.error} if found is None else found.to_dict()
-        screen.print(f"{mark}{json.dumps(told)}", end="")
+        _write(f"{mark}{json.dumps(told)}")
         mark = ",\n "
-    screen.print("[]" if mark == "[" else "]")
+    _write("[]\n" if mark == "[" else "]\n")
 
 
 def _csv(results: "Iterable[Screened]") -> None:
     from lentigo.deploy.files import CSV_HEADER, csv_row
 
-    screen = console()
-
     def write(cells: "Iterable[str]") -> None:
         line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow(cells)
-        screen.print(_printable(line.getvalue()))
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        _write(_printable(line.getvalue()))
 
     write(CSV_HEADER)
     for result in results:
         write(csv_row(result))
+
+
+def _write(text: str) -> None:
+    """As it is, for programs: what is made for people's eyes expands tabs."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 @app.command(

@@ -7,14 +7,14 @@ has changed and is told so in a few bytes.
 import gzip
 import hashlib
 import mimetypes
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 PAGE_MISSING = """<!doctype html>
 <html lang="en">
@@ -44,6 +44,7 @@ TYPES = {  # mimetypes asks the machine, and machines differ
     ".woff2": "font/woff2",
 }
 PACKED = {".gz", ".png", ".woff2", ".ico", ".onnx"}  # hardly smaller when compressed again
+_PIECE = 64 * 1024
 FOREVER = "public, max-age=31536000, immutable"  # for names that hold a hash of what is in the file
 
 
@@ -66,7 +67,10 @@ class Asset:
         if self.suffix not in PACKED and "gzip" in request.headers.get("accept-encoding", ""):
             content = await run_in_threadpool(lambda: self.compressed)
             headers["Content-Encoding"] = "gzip"
-        return Response(content, headers=headers, media_type=media_type(self.suffix))
+        if len(content) <= _PIECE:
+            return Response(content, headers=headers, media_type=media_type(self.suffix))
+        headers["Content-Length"] = str(len(content))
+        return StreamingResponse(_pieces(content), headers=headers, media_type=media_type(self.suffix))
 
     @cached_property
     def etag(self) -> str:
@@ -75,6 +79,12 @@ class Asset:
     @cached_property
     def compressed(self) -> bytes:
         return gzip.compress(self.content, 6, mtime=0)
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    """So that a client which reads slowly holds no copy of the whole in the server."""
+    for start in range(0, len(content), _PIECE):
+        yield content[start : start + _PIECE]
 
 
 def page_assets(folder: Path) -> dict[str, Asset]:

@@ -20,7 +20,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
@@ -184,9 +183,10 @@ def _stamp(model: Path) -> tuple[int, ...]:
 def _host_names(allowed: Iterable[str]) -> frozenset[str]:
     names = frozenset(name.lower().removesuffix(".") for name in allowed)
     for name in names:
-        if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):
+        if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name):
             raise ConfigError(
-                f"--allow-host is {name!r}, which is no host name; give the name alone, like screening.example.org"
+                f"--allow-host is {name!r}, which is no host name; give the name alone, like screening.example.org, "
+                "and other letters than a to z as browsers send them (xn--...)"
             )
     return names
 
@@ -319,7 +319,9 @@ def _check_sender(request: Request) -> None:
     """A page of another site may not have a visitor's browser send pictures here; browsers say whose page it is."""
     site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin")
-    if site not in ("none", "same-origin") or (origin and urlsplit(origin).netloc != request.headers.get("host")):
+    host = request.headers.get("host", "")
+    foreign = origin is not None and origin not in (f"http://{host}", f"https://{host}")
+    if foreign or site not in ("none", "same-origin"):
         raise HTTPException(403, "Another site's page sent this request; send it from a program or from this page.")
 
 

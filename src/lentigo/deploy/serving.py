@@ -1,7 +1,7 @@
 """Run an app with uvicorn until it is told to stop; then what runs is finished and what is new is refused.
 
-Uvicorn waits for ever for the head of a request, and takes as many connections as come; here both have limits, so that
-clients who open connections and say nothing do not keep others out.
+Uvicorn waits for ever for the head of a request and for a client to read its answer, and takes as many connections as
+come; here all three have limits, so that clients who say nothing or take nothing do not keep others out.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from lentigo.errors import ConfigError
 
 KEEP_ALIVE_S = 30  # of a connection that nobody uses
 HEAD_LIMIT_S = 15.0  # from a connection, or from the first byte of its next request, to the end of the request's head
-MAX_CONNECTIONS = 512  # half of the files that a process may usually have open
+STALL_LIMIT_S = 20.0  # in which a client takes nothing of an answer that waits for it
+MAX_CONNECTIONS = 400  # each may hold a file open besides, and a process may usually have 1,024
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -55,9 +56,10 @@ def serve(
 
 
 class Connection(H11Protocol):
-    """One connection, closed where the head of a request takes too long, or where there are too many."""
+    """One connection, closed where a head takes too long, nobody takes the answer, or there are too many."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -67,7 +69,8 @@ class Connection(H11Protocol):
             self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        self._stop_head_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -77,15 +80,57 @@ class Connection(H11Protocol):
             self._wait_for_head()
         super().data_received(data)
         if self.cycle is not before:
-            self._stop_waiting()
+            self._stop_head_timer()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_write_timer()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch_end()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._watch_end()
 
     def _wait_for_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_LIMIT_S, self.transport.close)
+        self._head_timer = self.loop.call_later(HEAD_LIMIT_S, self._no_head)
 
-    def _stop_waiting(self) -> None:
+    def _no_head(self) -> None:
+        self.transport.close()
+        self._watch_end()
+
+    def _watch_end(self) -> None:
+        """A transport that closes sends first what it still has, however long nobody takes it."""
+        if self.transport.is_closing():
+            self._watch_writing()
+
+    def _watch_writing(self) -> None:
+        self._stop_write_timer()
+        left = self.transport.get_write_buffer_size()
+        if left:
+            self._write_timer = self.loop.call_later(STALL_LIMIT_S, self._check_writing, left)
+
+    def _check_writing(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() >= before:  # nothing is added meanwhile, since writing is paused
+            self.transport.abort()
+        else:
+            self._watch_writing()
+
+    def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
 
 class _Server(uvicorn.Server):
