@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 BUILT = Path(__file__).resolve().parents[2] / "src" / "lentigo" / "deploy" / "web"
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
-Trouble = Literal["stalled", "cut", "stalled halfway"]
+Trouble = Literal["stalled", "cut", "stalled halfway", "slow"]
+SLOW_S, SLOW_PIECES = 6.0, 12  # longer than a visit waits for a newer model than the kept one
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Files named in `troubles` are never answered, or end halfway, or stop there without an end."""
+    """Files named in `troubles` are never answered, end halfway, stop there without end, or come slowly but whole."""
 
     extensions_map = SimpleHTTPRequestHandler.extensions_map | TYPES | {".webmanifest": "application/manifest+json"}
 
@@ -32,10 +33,20 @@ class _Handler(SimpleHTTPRequestHandler):
         if trouble != "stalled" and (file := self.send_head()):
             with file:
                 data = file.read()
+            self._send(data, trouble)
+        if trouble.startswith("stalled"):
+            self.ended.wait()
+
+    def _send(self, data: bytes, trouble: Trouble) -> None:
+        if trouble != "slow":
             self.wfile.write(data[: len(data) // 2])
             self.wfile.flush()
-        if trouble != "cut":
-            self.ended.wait()
+            return
+        step = -(-len(data) // SLOW_PIECES)
+        for at in range(0, len(data), step):
+            self.wfile.write(data[at : at + step])
+            self.wfile.flush()
+            self.ended.wait(SLOW_S / SLOW_PIECES)
 
     def send_head(self) -> Any:
         """Without "not modified", which this server tells by whole seconds: tests change files faster than that."""

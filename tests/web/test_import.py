@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.web.archives import as_macos, as_windows, deflated, packed, patched, renamed, unpacked
 from tests.web.conftest import Visit
 from tests.web.pictures import HIGH, LOW, UNCLEAR, drawn
 
 pytestmark = pytest.mark.web
 EMPTY = '{"moles":[],"visits":[]}'
+HISTORY = "history.json"
 
 
 def everything(page: Visit) -> str:
@@ -131,6 +133,7 @@ def test_on_another_device_a_mole_of_the_same_name_is_the_same_mole(kept: Visit,
 def test_import_by_keyboard_from_an_empty_history(kept: Visit, visit: Callable[..., Visit]) -> None:
     data = export(kept)
     other = visit()
+    other.tab.on("filechooser", lambda _: None)  # watched from here on: Enter is quicker than the tool
     other.open("history")
     other.tab.get_by_role("button", name="Import an export").focus()
     with other.tab.expect_file_chooser() as chooser:
@@ -141,20 +144,30 @@ def test_import_by_keyboard_from_an_empty_history(kept: Visit, visit: Callable[.
     assert everything(other) == everything(kept)
 
 
+# ---------------------------------------------------------------- unpacked and packed again
+
+
+REPACKED: dict[str, Callable[[dict[str, bytes]], bytes]] = {
+    "stored": packed,
+    "deflated": lambda files: packed(files, zipfile.ZIP_DEFLATED),
+    "in a folder": lambda files: packed(renamed(files, lambda name: f"lentigo-2026/{name}"), zipfile.ZIP_DEFLATED),
+    "as macOS": as_macos,
+    "as Windows": as_windows,
+}
+
+
+def test_an_export_unpacked_and_packed_again_is_the_same(kept: Visit) -> None:
+    """All in one tab: Safari, for one, unpacks what it downloads."""
+    before = everything(kept)
+    files = unpacked(export(kept))
+    assert any("ü" in name for name in files)
+    for name, pack in REPACKED.items():
+        delete_everything(kept)
+        import_(kept, pack(files), "Added: 3 photos, 2 new moles.")
+        assert everything(kept) == before, name
+
+
 # ---------------------------------------------------------------- what is no export
-
-
-def packed(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    place = io.BytesIO()
-    with zipfile.ZipFile(place, "w", method) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return place.getvalue()
-
-
-def unpacked(data: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def changed(data: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
@@ -184,7 +197,16 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "without its end": (lambda data: data[:-1], NO_EXPORT),
     "without its beginning": (lambda data: data[1:], NO_EXPORT),
     "one wrong bit": (with_wrong_byte, NO_EXPORT),
-    "packed again": (lambda data: packed(unpacked(data), zipfile.ZIP_DEFLATED), NO_EXPORT),
+    "encrypted": (lambda data: patched(deflated(data), HISTORY, 8, 1, "<H"), NO_EXPORT),
+    "packed in another way": (lambda data: packed(unpacked(data), zipfile.ZIP_BZIP2), NO_EXPORT),
+    "wrong sum": (lambda data: patched(deflated(data), HISTORY, 16, 7), NO_EXPORT),
+    "unpacks to more than it says": (lambda data: patched(deflated(data), HISTORY, 24, 100), NO_EXPORT),
+    "unpacks to less than it says": (lambda data: patched(deflated(data), HISTORY, 24, 400_000_000), NO_EXPORT),
+    "unpacks to too much": (lambda data: patched(deflated(data), HISTORY, 24, 500_000_001), "unpacks to more"),
+    "two folders": (
+        lambda data: packed(renamed(unpacked(data), lambda name: f"{name[0]}/{name}")),
+        NO_EXPORT,
+    ),
     "another archive": (lambda data: packed({"notes.txt": b"nothing"}), NO_EXPORT),
     "no JSON": (lambda data: packed(unpacked(data) | {"history.json": b"{"}), NO_EXPORT),
     "a list": (lambda data: packed(unpacked(data) | {"history.json": b"[]"}), NO_EXPORT),
@@ -233,17 +255,144 @@ def test_a_store_that_fails_halfway_keeps_nothing(kept: Visit, failure: str) -> 
     delete_everything(kept)
     kept.call(
         """(failure) => {
-             const add = IDBObjectStore.prototype.add;
-             let added = 0;
-             IDBObjectStore.prototype.add = function (value) {
-               if (++added === 4 && failure === "throws") throw new DOMException("full", "QuotaExceededError");
-               const request = add.call(this, value);
-               if (added === 4) this.transaction.abort();
-               return request;
-             };
+             let written = 0;
+             for (const name of ["add", "put"]) {
+               const write = IDBObjectStore.prototype[name];
+               IDBObjectStore.prototype[name] = function (value) {
+                 if (++written === 4 && failure === "throws") throw new DOMException("full", "QuotaExceededError");
+                 const request = write.call(this, value);
+                 if (written === 4) this.transaction.abort();
+                 return request;
+               };
+             }
            }""",
         failure,
     )
     choose(kept, data)
     kept.tab.get_by_role("alert").filter(has_text="did not store it").wait_for()
     assert everything(kept) == EMPTY
+
+
+DELETE_MOLE = """
+  const deleteMole = (transaction, name, withPhotos) => {
+    const moles = transaction.objectStore("moles");
+    moles.getAll().onsuccess = ({target}) => {
+      const {id} = target.result.find((mole) => mole.name === name);
+      moles.delete(id);
+      const photos = transaction.objectStore("visits");
+      if (withPhotos) photos.index("mole").getAllKeys(id).onsuccess = ({target}) =>
+        target.result.forEach((key) => photos.delete(key));
+    };
+  };
+"""
+
+
+def test_a_mole_that_another_tab_deletes_meanwhile_is_added_anew(kept: Visit) -> None:
+    """The deletion comes right before the import's own transaction that writes."""
+    before = everything(kept)
+    data = export(kept)
+    kept.call(
+        "() => {"
+        + DELETE_MOLE
+        + """const begin = IDBDatabase.prototype.transaction;
+             IDBDatabase.prototype.transaction = function (names, mode) {
+               if (mode === "readwrite") {
+                 IDBDatabase.prototype.transaction = begin;
+                 deleteMole(begin.call(this, ["moles", "visits"], mode), "Left shoulder", true);
+               }
+               return begin.call(this, names, mode);
+             };
+           }"""
+    )
+    import_(kept, data, "Added: 2 photos, 1 new mole.")
+    assert everything(kept) == before
+
+
+def test_a_photo_whose_mole_is_gone_counts_as_missing(kept: Visit) -> None:
+    """As another tab leaves it that saves a photo while the mole is deleted here."""
+    before = everything(kept)
+    data = export(kept)
+    kept.call(
+        "async () => {"
+        + DELETE_MOLE
+        + """const done = (ask, event) => new Promise((go) => { ask[event] = () => go(ask.result); });
+             const [{name}] = await indexedDB.databases();
+             const base = await done(indexedDB.open(name), "onsuccess");
+             const transaction = base.transaction(["moles", "visits"], "readwrite");
+             deleteMole(transaction, "Left shoulder", false);
+             await done(transaction, "oncomplete");
+             base.close();
+           }"""
+    )
+    assert len(json.loads(everything(kept))["visits"]) == 3
+    import_(kept, data, "Added: 2 photos, 1 new mole.")
+    assert everything(kept) == before
+
+
+def test_an_import_whose_result_cannot_be_shown_was_done_all_the_same(kept: Visit) -> None:
+    before = everything(kept)
+    data = export(kept)
+    delete_everything(kept)
+    kept.call(
+        """() => {
+             const begin = IDBDatabase.prototype.transaction;
+             let written = false;
+             IDBDatabase.prototype.transaction = function (names, mode) {
+               written ||= mode === "readwrite";
+               if (written && mode !== "readwrite") throw new DOMException("no", "InvalidStateError");
+               return begin.call(this, names, mode);
+             };
+           }"""
+    )
+    import_(kept, data, "Added: 3 photos, 2 new moles.")
+    assert "storage cannot be read" in kept.tab.inner_text(".moles")
+    kept.tab.reload()
+    kept.tab.wait_for_selector(".mole-list")
+    assert everything(kept) == before
+
+
+# ---------------------------------------------------------------- more than an import takes
+
+
+def test_an_export_of_too_many_bytes_is_refused(kept: Visit) -> None:
+    kept.call(
+        """() => Object.defineProperty(Blob.prototype, "size", {
+             get() { return this.type === "application/zip" ? 500_000_001 : 0; } })"""
+    )
+    kept.press("Export everything")
+    kept.tab.get_by_role("alert").filter(has_text="Nothing was exported: an export holds at most 500 MB").wait_for()
+
+
+@pytest.mark.parametrize("photos", [65_534, 65_535])
+def test_an_export_counts_its_files_in_two_bytes(page: Visit, photos: int) -> None:
+    page.open("history")
+    page.call(
+        """async (count) => {
+             const done = (ask, event) => new Promise((go) => { ask[event] = () => go(ask.result); });
+             const [{name}] = await indexedDB.databases();
+             const base = await done(indexedDB.open(name), "onsuccess");
+             const transaction = base.transaction(["moles", "visits"], "readwrite");
+             const id = (number) => number.toString(16).padStart(6, "0").padEnd(24, "0");
+             const [mole, taken] = [id(0), new Date().toISOString()];
+             transaction.objectStore("moles").add({id: mole, name: "Arm", created: taken});
+             const screening = {band: "low", probability: 0.1, logit: -1, outlier: 0, findings: [],
+               heat: {data: new Float32Array(1), rows: 1, columns: 1}};
+             const model = {name: "small", title: "Small", sha256: "0", demo: false};
+             const preprocessing = {resize_px: 300, crop_px: null, mean: [0, 0, 0], std: [1, 1, 1]};
+             for (let number = 0; number < count; number++)
+               transaction.objectStore("visits").add({id: id(number), mole, taken, screening, model,
+                 photo: new Uint8Array([255, 216, 255]).buffer, heat: {preprocessing, cam_maximum: 1}});
+             await done(transaction, "oncomplete");
+             base.close();
+           }""",
+        photos,
+    )
+    page.tab.reload()
+    page.tab.get_by_text(f"{photos} photos").wait_for()
+    if photos == 65_534:
+        data = export(page)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            assert len(archive.namelist()) == 65_535
+    else:
+        page.press("Export everything")
+        page.tab.get_by_role("alert").filter(has_text="at most 500 MB and 65,534 photos").wait_for()

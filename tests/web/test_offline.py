@@ -24,9 +24,32 @@ def own_site(chromium: Any, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def installed(page: Visit) -> None:
-    page.call("() => navigator.serviceWorker.ready")
-    page.tab.wait_for_function("() => navigator.serviceWorker.controller !== null")
+def installed(page: Visit, *, with_model: bool = True) -> None:
+    """Once the page is kept for offline; the model follows by itself."""
+    page.tab.wait_for_function("() => navigator.serviceWorker.controller?.state === 'activated'")
+    if with_model:
+        kept_once(page, lambda found: len(found) == 2)
+
+
+def kept_model(page: Visit) -> list[str]:
+    """The title of the description kept for offline, and the last digits of the sum of each file kept with it."""
+    found: list[str] = page.call(
+        """async () => {
+             const cache = await caches.open('lentigo /clinic/spots/ model');
+             const files = (await cache.keys()).map(({url}) => url).filter((url) => url.includes('?sha256='));
+             const about = files.length ? await cache.match('model/model.json') : null;
+             return [about ? (await about.json()).title : "", ...files.map((url) => url.slice(-8))];
+           }"""
+    )
+    return found
+
+
+def kept_once(page: Visit, holds: Callable[[list[str]], bool], limit_s: float = 20) -> None:
+    """Waits until what is kept in the background is as it should be."""
+    end = time.monotonic() + limit_s
+    while not (kept_model(page)[0] and holds(kept_model(page))):
+        assert time.monotonic() < end, f"still {kept_model(page)}"
+        page.tab.wait_for_timeout(100)
 
 
 def test_works_offline_after_one_visit(visit: Callable[..., Visit], own_site: Path) -> None:
@@ -87,19 +110,6 @@ def test_a_new_model_is_used_at_the_next_visit_and_the_old_one_dropped(
     assert sorted(name.rsplit("/", 1)[1].split("?")[0] for name in kept) == ["model.json", "model.onnx"]
 
 
-def kept_model(page: Visit) -> list[str]:
-    """The title of the description kept for offline, and the last digits of the sum of each file kept with it."""
-    found: list[str] = page.call(
-        """async () => {
-             const cache = await caches.open('lentigo /clinic/spots/ model');
-             const files = (await cache.keys()).map(({url}) => url).filter((url) => url.includes('?sha256='));
-             const about = files.length ? await cache.match('model/model.json') : null;
-             return [about ? (await about.json()).title : "", ...files.map((url) => url.slice(-8))];
-           }"""
-    )
-    return found
-
-
 @pytest.mark.parametrize("trouble", ["missing", "damaged", "cut", "stalled halfway"])
 def test_a_new_description_without_its_file_leaves_the_old_pair_whole(
     visit: Callable[..., Visit], own_site: Path, trouble: Any
@@ -154,6 +164,97 @@ def test_a_new_model_is_kept_once_its_file_arrives(visit: Callable[..., Visit], 
     assert page.check(drawn(UNCLEAR)) == "Low"
 
 
+@pytest.mark.parametrize("slow", ["model.json", "model.onnx"])
+def test_a_slow_new_model_comes_in_the_background_for_the_next_visit(
+    visit: Callable[..., Visit], own_site: Path, slow: str
+) -> None:
+    troubles: dict[str, Trouble] = {}
+    with served(own_site, troubles) as url:
+        page = visit(f"{url}clinic/spots/")
+        page.open()
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        installed(page)
+        about = write_model(
+            own_site / "clinic" / "spots" / "model", title="Second model", onnx_bytes=model_bytes(bias=-3.0)
+        )
+        sum_ = about["onnx"]["sha256"]
+        troubles[slow] = "slow"
+        before = kept_model(page)
+        page.tab.reload()
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        assert kept_model(page) == before, "the new model was here before the old one was shown"
+        page.tab.reload()  # a visit meanwhile shares what is coming, and gets it where it comes in time
+        page.check(drawn(HIGH))  # by the one or by the other
+        kept_once(page, lambda found: found == ["Second model", sum_[-8:]])
+        assert len([address for address in page.requests if address.endswith(sum_)]) <= 2, "the worker's, the page's"
+        entries = page.call("async () => (await (await caches.open('lentigo /clinic/spots/ model')).keys()).length")
+        assert entries == 2
+    page.allowed.append("Failed to load resource: net::ERR_CONNECTION_REFUSED")
+    page.tab.reload()  # nothing answers any more
+    page.tab.get_by_text("Model ready: Second model").wait_for()
+    assert page.check(drawn(UNCLEAR)) == "Low"
+
+
+def test_at_the_first_visit_a_stalled_model_does_not_keep_the_page_from_being_kept(
+    visit: Callable[..., Visit], own_site: Path
+) -> None:
+    with served(own_site, {"model.json": "stalled"}) as url:
+        page = visit(f"{url}clinic/spots/")
+        page.allowed.append("Failed to load resource")
+        page.open()
+        page.tab.get_by_text("Loading the model").wait_for()
+        page.tab.wait_for_function("() => navigator.serviceWorker.controller !== null")
+        assert kept_model(page) == [""]
+    page.tab.reload()  # nothing answers any more
+    page.tab.get_by_text("The model could not be loaded").wait_for()
+
+
+def test_a_worker_that_waits_for_the_model_is_installed_all_the_same(
+    visit: Callable[..., Visit], own_site: Path
+) -> None:
+    """The page has its model; then the host falls silent before the worker asks for it."""
+    troubles: dict[str, Trouble] = {}
+    with served(own_site, troubles) as url:
+        page = visit(f"{url}clinic/spots/")
+        page.allowed.append("Failed to load resource")
+        page.tab.add_init_script(
+            """const register = ServiceWorkerContainer.prototype.register;
+               ServiceWorkerContainer.prototype.register = async function (...all) {
+                 await new Promise((go) => { window.installNow = go; });
+                 return register.apply(this, all);
+               };"""
+        )
+        page.open()
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        troubles["model.json"] = "stalled"
+        page.tab.wait_for_function("() => window.installNow")
+        page.call("() => window.installNow()")
+        installed(page, with_model=False)
+        troubles.clear()
+        page.tab.reload()
+        page.call("() => window.installNow?.()")
+        page.tab.get_by_text("Model ready: First model").wait_for()
+        installed(page)
+
+
+def test_a_model_replaced_between_its_description_and_its_file_is_asked_for_anew(
+    visit: Callable[..., Visit], own_site: Path
+) -> None:
+    with served(own_site) as url:
+        page = visit(f"{url}clinic/spots/")
+
+        def replaced(route: Any) -> None:
+            write_model(
+                own_site / "clinic" / "spots" / "model", title="Second model", onnx_bytes=model_bytes(bias=-3.0)
+            )
+            route.continue_()
+
+        page.tab.context.route("**/model.onnx?sha256=*", replaced, times=1)
+        page.open()
+        page.tab.get_by_text("Model ready: Second model").wait_for()
+        assert page.check(drawn(UNCLEAR)) == "Low"
+
+
 @pytest.mark.parametrize("trouble", ["stalled", "stalled halfway"])
 def test_a_stalled_network_does_not_hold_the_kept_model_up(
     visit: Callable[..., Visit], own_site: Path, trouble: Trouble
@@ -169,7 +270,7 @@ def test_a_stalled_network_does_not_hold_the_kept_model_up(
         began = time.monotonic()
         page.tab.get_by_text("Loading the model").wait_for()
         assert page.check(drawn(HIGH)) == "High"
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 20, "the stall never ends; the page waits 4 s, the rest is a busy machine's"
 
 
 def test_without_a_kept_model_a_slow_network_is_waited_for(visit: Callable[..., Visit], own_site: Path) -> None:

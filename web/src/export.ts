@@ -4,6 +4,7 @@ import { moles, visits } from "./store";
 import { strings } from "./strings";
 import { zip, type Entry } from "./zip";
 
+/** Throws RangeError where that is more than an import takes, and the store's own errors. */
 export async function exported(): Promise<Blob> {
   const [all, found] = await Promise.all([moles(), visits()]);
   // Another tab may delete a mole while a photo of it is saved here; nothing shows such a photo any more.

@@ -3,9 +3,9 @@
 import { addMissing, type Mole, type Visit } from "./store";
 import { strings } from "./strings";
 import type { Finding, Preprocessing } from "./types";
-import { unzipped } from "./zip";
+import { plainName, TooManyBytesError, unzipped } from "./unzip";
+import { MAX_BYTES } from "./zip";
 
-export const MAX_BYTES = 500_000_000;
 const FORMAT = 1;
 const HEAT_CELLS = 1_000_000;
 
@@ -21,7 +21,9 @@ export class BadImportError extends Error {
 /** How many photos and moles were new. Throws BadImportError, and the store's own errors; then nothing is changed. */
 export async function imported(file: Blob): Promise<{ photos: number; moles: number }> {
   if (file.size > MAX_BYTES) throw new BadImportError("too_many_bytes");
-  const files = unzipped(new Uint8Array(await file.arrayBuffer()));
+  const files = await unzipped(new Uint8Array(await file.arrayBuffer()), MAX_BYTES).catch((error: unknown) => {
+    throw error instanceof TooManyBytesError ? new BadImportError("too_many_bytes") : error;
+  });
   const text = files?.get("history.json");
   if (!files || !text) throw new BadImportError("not_an_export");
   const history = record(json(text));
@@ -51,7 +53,7 @@ function readVisit(entry: Record<string, unknown>, files: ReadonlyMap<string, Ui
     id: identity(entry["id"]),
     mole: identity(entry["mole"]),
     taken: date(entry["taken"]),
-    photo: jpeg(files.get(words(entry["photo"]))),
+    photo: jpeg(files.get(plainName(words(entry["photo"])))),
     screening: {
       band,
       probability: share(entry["probability"]),

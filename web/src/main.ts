@@ -29,9 +29,14 @@ start({
   about: aboutView,
 });
 
-void loadModel()
-  .then(knowModel, () => undefined) // the start view says why, and offers another try
-  .finally(() => void keepForOffline());
+const MODEL_MS = 10_000; // a model that takes longer does not hold the page's own files up
+
+const loaded = loadModel().then(knowModel);
+const late = new Promise<void>((resolve) => setTimeout(resolve, MODEL_MS));
+void Promise.race([loaded, late])
+  .catch(() => undefined) // the start view says why, and offers another try
+  .then(keepForOffline);
+void loaded.then(keepModel, () => undefined);
 
 /** After the model, so that the worker's own fetches find everything in the browser's cache. */
 async function keepForOffline(): Promise<void> {
@@ -51,6 +56,12 @@ async function keepForOffline(): Promise<void> {
   } catch {
     // Without it the page works as before, but not offline.
   }
+}
+
+/** The worker asks for the model itself, once the page has it: both at once would load it twice. */
+async function keepModel(): Promise<void> {
+  const worker = (await navigator.serviceWorker?.ready)?.active;
+  worker?.postMessage("keep the model");
 }
 
 /** A whole file's pixels, as the page decodes them. */

@@ -39,16 +39,23 @@ scope.onmessage = async ({ data: question }) => {
 };
 
 async function load(base: string, runtime: string): Promise<Loaded> {
-  const described = aboutModel(base);
-  const [about, wasm, model] = await Promise.all([
-    described,
-    bytesOf(runtime).then(unpacked),
-    described.then((about) => modelFile(base, about)),
-  ]);
+  const [{ about, model }, wasm] = await Promise.all([describedModel(base), bytesOf(runtime).then(unpacked)]);
   ort.env.wasm.wasmBinary = wasm;
   ort.env.wasm.numThreads = 1; // this is a thread of its own already, and few static hosts isolate their pages
   const session = await ort.InferenceSession.create(new Uint8Array(model), { executionProviders: ["wasm"] });
   return { about, session };
+}
+
+/** A newer model may take the place of the described one before its file was asked for; then the newer is taken. */
+async function describedModel(base: string): Promise<{ about: About; model: ArrayBuffer }> {
+  const about = await aboutModel(base);
+  try {
+    return { about, model: await modelFile(base, about) };
+  } catch (error) {
+    const newer = await aboutModel(base);
+    if (newer.onnx.sha256 === about.onnx.sha256) throw error;
+    return { about: newer, model: await modelFile(base, newer) };
+  }
 }
 
 async function aboutModel(base: string): Promise<About> {

@@ -45,38 +45,41 @@ export function visit(id: string): Promise<Visit | undefined> {
 
 export async function addMole(name: string): Promise<Mole> {
   const mole = { id: newId(), name, created: new Date().toISOString() };
-  await write([MOLES], (store) => store(MOLES).add(mole));
+  await write([MOLES], (store) => void store(MOLES).add(mole));
   return mole;
 }
 
 export async function addVisit(entry: Omit<Visit, "id" | "taken">): Promise<Visit> {
   const added = { ...entry, id: newId(), taken: new Date().toISOString() };
-  await write([VISITS], (store) => store(VISITS).add(added));
+  await write([VISITS], (store) => void store(VISITS).add(added));
   return added;
 }
 
 /**
  * Adds what is not there yet, all of it or nothing. A mole of a known name is that mole, as when a photo is saved.
- * Returns how many were added.
+ * Returns how many were added. Reads and writes in one transaction: another tab may be deleting.
  */
-export async function addMissing(
+export function addMissing(
   theirs: readonly Mole[],
   photos: readonly Visit[],
 ): Promise<{ photos: number; moles: number }> {
-  const [mine, kept] = await Promise.all([moles(), read<string[]>(VISITS, (store) => store.getAllKeys())]);
-  const home = new Map<string, string>();
-  for (const { id, name } of theirs) {
-    const known = mine.find((mole) => mole.id === id) ?? mine.find((mole) => mole.name === name);
-    if (known) home.set(id, known.id);
-  }
-  const newMoles = theirs.filter(({ id }) => !home.has(id));
-  const there = new Set(kept);
-  const newPhotos = photos.filter(({ id }) => !there.has(id));
-  await write([MOLES, VISITS], (store) => {
+  return write([MOLES, VISITS], async (store) => {
+    const mine = await answer<Mole[]>(store(MOLES).getAll());
+    const byMole = store(VISITS).index("mole");
+    // A photo whose mole is gone is shown nowhere, so it counts as missing.
+    const shown = await Promise.all(mine.map(({ id }) => answer<string[]>(byMole.getAllKeys(id) as IDBRequest)));
+    const there = new Set(shown.flat());
+    const home = new Map<string, string>();
+    for (const { id, name } of theirs) {
+      const known = mine.find((mole) => mole.id === id) ?? mine.find((mole) => mole.name === name);
+      if (known) home.set(id, known.id);
+    }
+    const newMoles = theirs.filter(({ id }) => !home.has(id));
+    const newPhotos = photos.filter(({ id }) => !there.has(id));
     for (const mole of newMoles) store(MOLES).add(mole);
-    for (const visit of newPhotos) store(VISITS).add({ ...visit, mole: home.get(visit.mole) ?? visit.mole });
+    for (const visit of newPhotos) store(VISITS).put({ ...visit, mole: home.get(visit.mole) ?? visit.mole });
+    return { photos: newPhotos.length, moles: newMoles.length };
   });
-  return { photos: newPhotos.length, moles: newMoles.length };
 }
 
 /** Asks the browser not to clear it when space is short; a refusal changes nothing else. */
@@ -85,15 +88,15 @@ export function askToKeep(): void {
 }
 
 export function removeVisit(id: string): Promise<void> {
-  return write([VISITS], (store) => store(VISITS).delete(id));
+  return write([VISITS], (store) => void store(VISITS).delete(id));
 }
 
-/** The mole and all its photos. */
-export async function removeMole(id: string): Promise<void> {
-  const gone = await visits(id);
-  await write([MOLES, VISITS], (store) => {
+/** The mole and all its photos, also those that another tab has just saved. */
+export function removeMole(id: string): Promise<void> {
+  return write([MOLES, VISITS], async (store) => {
+    const gone = await answer<string[]>(store(VISITS).index("mole").getAllKeys(id) as IDBRequest);
     store(MOLES).delete(id);
-    for (const entry of gone) store(VISITS).delete(entry.id);
+    for (const photo of gone) store(VISITS).delete(photo);
   });
 }
 
@@ -128,25 +131,37 @@ function database(): Promise<IDBDatabase> {
 }
 
 async function read<T>(name: string, ask: (store: IDBObjectStore) => IDBRequest): Promise<T> {
-  const request = ask((await database()).transaction(name).objectStore(name));
+  return answer<T>(ask((await database()).transaction(name).objectStore(name)));
+}
+
+function answer<T>(request: IDBRequest): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     request.onsuccess = () => resolve(request.result as T);
     request.onerror = () => reject(request.error);
   });
 }
 
-/** Done only when the browser has committed it. */
-async function write(names: string[], change: (store: (name: string) => IDBObjectStore) => void): Promise<void> {
+/** Done only when the browser has committed it. `change` may await answers of this transaction, and nothing else. */
+async function write<T>(
+  names: string[],
+  change: (store: (name: string) => IDBObjectStore) => T | Promise<T>,
+): Promise<T> {
   const transaction = (await database()).transaction(names, "readwrite");
+  let over = false;
+  const committed = new Promise<void>((resolve, reject) => {
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => {
+      over = true;
+      reject(transaction.error);
+    };
+  });
+  committed.catch(() => undefined); // the error of `change` says more
   try {
-    change((name) => transaction.objectStore(name));
+    const result = await change((name) => transaction.objectStore(name));
+    await committed;
+    return result;
   } catch (error) {
-    transaction.abort(); // else the part before the error would stay
+    if (!over) transaction.abort(); // else the part before the error would stay
     throw error;
   }
-  return new Promise<void>((resolve, reject) => {
-    transaction.oncomplete = () => resolve();
-    transaction.onabort = () => reject(transaction.error);
-    transaction.onerror = () => reject(transaction.error);
-  });
 }

@@ -275,6 +275,8 @@ export const strings = {
     latest: (date: string) => `latest ${date}`,
     export: "Export everything",
     exported: "The export was handed to your downloads.",
+    too_large:
+      "Nothing was exported: an export holds at most 500 MB and 65,534 photos, and this history is larger. Delete photos that you no longer need, then export again.",
     import: "Import an export",
     import_hint: "From another device or browser? Import the ZIP file that “Export everything” made there.",
     importing: "Reading the export …",
@@ -289,9 +291,9 @@ export const strings = {
             .join(", ")}.`,
     import_failed: "The browser did not store it. It may be full, or a private window. Nothing was changed.",
     bad_import: {
-      too_many_bytes: "This file is larger than 500 MB. Choose the ZIP file that “Export everything” made.",
+      too_many_bytes: "This file is larger than 500 MB, or unpacks to more. Choose the ZIP file that “Export everything” made. Nothing was changed.",
       not_an_export:
-        "This file is not an export of this page, or it is damaged. Choose the ZIP file just as “Export everything” made it, not unpacked and packed again. Nothing was changed.",
+        "This file is not an export of this page, or it is damaged. Choose the ZIP file that “Export everything” made; if your browser unpacked it, pack its folder as a ZIP again. Nothing was changed.",
       newer:
         "This export was made by a newer version of this page. Close all tabs of this page, open it again, and import once more. Nothing was changed.",
     } satisfies Record<BadImport, string>,

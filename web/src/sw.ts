@@ -2,8 +2,12 @@
  * The service worker: the page and its model without a network.
  *
  * The page's files are kept under one version, the sum of their contents, and replaced together. The model is not part
- * of that version: its description and its file are a pair of their own, asked for at every visit and replaced together
- * too, so that what is kept for when there is no network is whole at any time. Everything else passes by untouched.
+ * of that version: its description and its file are a pair of their own, replaced together too, so that what is kept for
+ * when there is no network is whole at any time. Everything else passes by untouched.
+ *
+ * A newer model is asked for at every visit. Where one is kept, nobody waits long for the newer: the visit gets it if it
+ * has arrived whole within ANSWER_MS, else the kept one, and the newer goes on arriving in the background for the next
+ * visit. A browser may end that after some minutes; then the next visit asks anew. Where none is kept, the visit waits.
  */
 
 declare const self: ServiceWorkerGlobalScope;
@@ -17,14 +21,19 @@ const PREFIX = `lentigo ${SCOPE.pathname} `;
 const PAGE = `${PREFIX}page ${LENTIGO_VERSION}`;
 const MODEL = `${PREFIX}model`;
 const ABOUT = new URL("model/model.json", SCOPE).href;
-// Where an older model is kept, a network that neither answers nor fails is given up.
-const ANSWER_MS = 4000; // for the whole description
-const PAUSE_MS = 8000; // without any byte of a new model's file
+const ANSWER_MS = 4000; // how long a visit waits for a newer model than the kept one
+const PAUSE_MS = 8000; // without any byte: in the background such a network is given up
 
-self.addEventListener("install", (event) => event.waitUntil(Promise.all([keepPage(), keepModel()])));
+// The page alone: a model that takes long, or never comes, does not keep the page from working offline.
+self.addEventListener("install", (event) => event.waitUntil(keepPage()));
 
 self.addEventListener("activate", (event) => {
   event.waitUntil(Promise.all([dropOldPages(), self.clients.claim()]));
+});
+
+// From a page that loaded its model without this worker, as at the first visit: main.ts.
+self.addEventListener("message", (event) => {
+  if (event.data === "keep the model") event.waitUntil(keepMissing());
 });
 
 self.addEventListener("fetch", (event) => {
@@ -35,7 +44,7 @@ self.addEventListener("fetch", (event) => {
   const path = address.pathname.slice(SCOPE.pathname.length);
   if (path === "" || path === "index.html") event.respondWith(kept(new URL("index.html", SCOPE).href, request));
   else if (LENTIGO_FILES.includes(path)) event.respondWith(kept(address.origin + address.pathname, request));
-  else if (path === "model/model.json") event.respondWith(newestAbout());
+  else if (path === "model/model.json") event.respondWith(newestAbout(event));
   else if (path.startsWith("model/") && address.searchParams.has("sha256")) event.respondWith(model(request));
 });
 
@@ -48,9 +57,9 @@ async function keepPage(): Promise<void> {
   await cache.addAll(requests);
 }
 
-/** Also without a model, or without its answer, the page itself works offline, and says so when it asks for the model. */
-async function keepModel(): Promise<void> {
-  await newestAbout().catch(() => undefined);
+/** Without a model the page works offline all the same, and says so when it asks for the model. */
+async function keepMissing(): Promise<void> {
+  if (!(await keptAbout())) await newest(PAUSE_MS).catch(() => undefined);
 }
 
 async function dropOldPages(): Promise<void> {
@@ -64,21 +73,35 @@ async function kept(address: string, request: Request): Promise<Response> {
   return (await (await caches.open(PAGE)).match(address)) ?? fetch(request);
 }
 
+interface Newest {
+  readonly about: Response; // what the host answered, to be read from a clone
+  readonly usable: boolean; // it describes a model, and the model's file is there
+}
+
+let coming: Promise<Newest> | undefined; // shared by visits in a row, so that a large file is not asked for twice
+
 /**
  * The newest model's description, once its file is there; until then, and where anything goes wrong, that of the kept
  * model. A hotel's login page answers too, and so does a host that is being mended.
  */
-async function newestAbout(): Promise<Response> {
+async function newestAbout(event: FetchEvent): Promise<Response> {
   const old = await keptAbout();
-  try {
-    const response = await fetch(ABOUT, { cache: "no-cache", signal: old ? AbortSignal.timeout(ANSWER_MS) : null });
-    const address = response.ok ? await modelAddress(response.clone()) : null;
-    const usable = address !== null && (await keepPair(response.clone(), address, old ? PAUSE_MS : Infinity));
-    return usable ? response : (old ?? response); // without an older model the page says what is wrong with this one
-  } catch (error) {
-    if (old) return old;
-    throw error;
-  }
+  if (!old) return (await newest(Infinity)).about; // where it is of no use, the page says what is wrong with it
+  coming ??= newest(PAUSE_MS).finally(() => (coming = undefined));
+  const renewed = coming.then(
+    ({ about, usable }) => (usable ? about.clone() : old),
+    () => old,
+  );
+  event.waitUntil(renewed);
+  return Promise.race([renewed, new Promise<Response>((resolve) => setTimeout(resolve, ANSWER_MS, old))]);
+}
+
+/** Asks for the description and, where that is a new one, for its file, and keeps both. */
+async function newest(pauseMs: number): Promise<Newest> {
+  const { response, data } = await fetched(new Request(ABOUT, { cache: "no-cache" }), pauseMs);
+  const about = new Response(data, response);
+  const address = about.ok ? await modelAddress(about.clone()) : null;
+  return { about, usable: address !== null && (await keepPair(about.clone(), address, pauseMs)) };
 }
 
 /** Only with its file: a description alone is of no use. */
@@ -115,14 +138,18 @@ async function keepPair(about: Response, address: string, pauseMs: number): Prom
 /** The address names the sum of the file, and only a file with that sum counts; a stale copy is asked for once more. */
 async function wholeFile(address: string, pauseMs: number): Promise<Response | null> {
   for (const cache of ["default", "reload"] as const) {
-    const data = await bytesOf(new Request(address, { cache }), pauseMs);
+    const { response, data } = await fetched(new Request(address, { cache }), pauseMs);
+    if (!response.ok || !data) return null;
     if ((await sumOf(data)) === new URL(address).searchParams.get("sha256")) return new Response(data);
   }
   return null;
 }
 
-/** Given up where nothing comes for `pauseMs`. */
-async function bytesOf(request: Request, pauseMs: number): Promise<ArrayBuffer> {
+/** An answer and its whole body, which nothing can cut any more. Given up where nothing comes for `pauseMs`. */
+async function fetched(
+  request: Request,
+  pauseMs: number,
+): Promise<{ response: Response; data: ArrayBuffer | null }> {
   const control = new AbortController();
   let waiting: ReturnType<typeof setTimeout> | undefined;
   const wait = () => {
@@ -138,8 +165,8 @@ async function bytesOf(request: Request, pauseMs: number): Promise<ArrayBuffer> 
   try {
     wait();
     const response = await fetch(request, { signal: control.signal });
-    if (!response.ok || !response.body) throw new Error(`${request.url}: ${response.status}`);
-    return await new Response(response.body.pipeThrough(watch)).arrayBuffer();
+    const data = response.body && (await new Response(response.body.pipeThrough(watch)).arrayBuffer());
+    return { response, data };
   } finally {
     clearTimeout(waiting);
   }

@@ -11,11 +11,16 @@ export async function historyView(): Promise<View> {
   const words = strings.history;
   const list = el("div", { class: "moles" });
   const node = el("section", { class: "history" }, heading(words.title), el("p", { class: "lead" }, words.lead), list);
-  await fill(list).catch(() => replace(list, el("p", { class: "problem" }, words.failed)));
+  await fill(list);
   return { title: words.title, node };
 }
 
+/** What is kept now, or that it cannot be read. */
 async function fill(list: HTMLElement): Promise<void> {
+  await draw(list).catch(() => replace(list, el("p", { class: "problem" }, strings.history.failed)));
+}
+
+async function draw(list: HTMLElement): Promise<void> {
   const [all, photos] = await Promise.all([moles(), visits()]);
   if (all.length === 0)
     return replace(
@@ -62,8 +67,8 @@ function controls(list: HTMLElement): HTMLElement {
     try {
       download(await exported(), words.download(new Date().toISOString().slice(0, 10)));
       say(words.exported);
-    } catch {
-      warn(words.failed);
+    } catch (error) {
+      warn(error instanceof RangeError ? words.too_large : words.failed);
     }
   };
   const clear = async (): Promise<void> => {
