@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -75,18 +76,21 @@ def open_model(path: Path, *, threads: int = 0) -> tuple[onnxruntime.InferenceSe
     Raises: ModelError: missing, damaged, no ONNX file, or not made by `lentigo export`.
     """
     path = model_path(path)
-    precision = _check_beside(path)
+    told = _told_beside(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it would say on standard error is told by the exception too
     options.intra_op_num_threads = threads
-    if precision == "float32":
+    if told is not None and told["precision"] == "float32":
         # A second copy of the weights, in an order for many images at once. One image is as fast without; reading
         # AlexNet takes half the time and half the memory. Multiplying in 8 bits needs it: five times slower without.
         options.add_session_config_entry("session.disable_prepacking", "1")
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except RUNTIME_ERRORS as error:
-        raise ModelError(f"{path} is no ONNX model that can be run, or is damaged; export it again") from error
+    with ThreadPoolExecutor(1) as pool:  # a large file is summed while it is read
+        summed = pool.submit(sha256_of, path)
+        session = _session(path, options)
+    if told is not None and summed.result() != told["sha256"]:
+        raise ModelError(f"{path} is damaged, or is not the model that its model.json is of; export it again")
+    if isinstance(session, Exception):
+        raise ModelError(f"{path} is no ONNX model that can be run, or is damaged; export it again") from session
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     names = tuple(output.name for output in session.get_outputs())
     if text is None or names != OUTPUTS or [source.name for source in session.get_inputs()] != [INPUT]:
@@ -140,19 +144,20 @@ def read_about(text: str, name: str) -> AboutModel:
         raise ModelError(f"{name} is damaged ({error}); export it again") from error
 
 
-def _check_beside(path: Path) -> str | None:
-    """The model.json beside a model.onnx names its SHA-256: what was damaged or exchanged since is refused.
+def _session(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession | Exception:
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except RUNTIME_ERRORS as error:  # told when it is known whether the file is damaged
+        return error
 
-    Returns: the precision that it names; None where there is none.
-    """
+
+def _told_beside(path: Path) -> dict[str, str] | None:
+    """What the model.json beside a model.onnx says of it: what was damaged or exchanged since is refused."""
     beside = path.with_name("model.json")
     if path.name != "model.onnx" or not beside.is_file():
         return None
     try:
         content = json.loads(beside.read_text(encoding="utf-8"))
-        expected, precision = content["onnx"]["sha256"], str(content["variant"]["precision"])
+        return {"sha256": str(content["onnx"]["sha256"]), "precision": str(content["variant"]["precision"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{beside} is damaged ({error}); export the model again, or remove this file") from error
-    if sha256_of(path) != expected:
-        raise ModelError(f"{path} is damaged, or is not the model that {beside} is of; export it again")
-    return precision
