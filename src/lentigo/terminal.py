@@ -87,7 +87,8 @@ class Display:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         ]
-        with Progress(*columns, console=screen, transient=True) as progress:
+        # Standard output stays as it is: results may go to a file while the bar is on the terminal.
+        with Progress(*columns, console=screen, transient=True, redirect_stdout=False) as progress:
             task = progress.add_task(text, total=total)
             yield lambda done: progress.advance(task, done)
 

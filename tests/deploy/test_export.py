@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,30 @@ def test_probabilities_are_calibrated(model: Path) -> None:
     assert read_about(text.replace('"temperature": 2.0', '"temperature": null'), "it").probability(2.0) == (
         pytest.approx(1 / (1 + math.exp(-2)))
     )
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_any_damaged_byte_is_one_sentence(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], told: bool
+) -> None:
+    """With its model.json it is always refused; without, it may happen to run; and the runtime keeps quiet."""
+    path = tmp_path / "model.onnx"
+    if told:
+        shutil.copy(model / "model.json", tmp_path)
+    whole = (model / "model.onnx").read_bytes()
+    rng = np.random.default_rng(3)
+    refused = 0
+    for _ in range(120):
+        damaged = bytearray(whole)
+        for place in rng.integers(len(whole), size=rng.integers(1, 40)):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            open_model(path)
+        except ModelError:
+            refused += 1
+    assert refused == 120 if told else refused > 20
+    assert capfd.readouterr().out == ""
 
 
 def test_a_damaged_or_foreign_file_is_refused(model: Path, tmp_path: Path) -> None:

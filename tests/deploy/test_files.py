@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -217,6 +218,24 @@ def test_names_come_out_as_they_are(predict: Callable[..., str], folder: Path, t
     rows = csv.DictReader(io.StringIO(predict(*given, "--format", "csv"), newline=""))
     assert [row["image"] for row in rows] == [*map(str, given)]
     assert "a:dog:.jpg" in predict(*given)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_results_go_to_a_file_while_the_bar_is_on_the_terminal(
+    model: Path, folder: Path, tmp_path: Path, form: str
+) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "lentigo.cli", "predict", str(model), str(folder / "b.jpg"), "--format", form]
+    with out.open("wb") as file:
+        ended = subprocess.run(command, stdout=file, stderr=theirs, check=False, timeout=60)
+    os.close(theirs)
+    os.close(ours)
+    assert ended.returncode == 0
+    assert out.read_text().count(str(folder / "b.jpg")) == 1
 
 
 def test_nothing_to_screen(predict: Callable[..., str], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -182,6 +183,37 @@ def test_a_client_that_takes_nothing_is_let_go(tmp_path: Path, monkeypatch: pyte
             for _ in range(15):
                 time.sleep(0.1)
                 assert slow.recv(1_000_000)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of the system's buffers is Linux's")
+def test_the_last_bytes_of_an_answer_may_be_the_ones_nobody_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has ended the connection, and writing is no longer paused: less than a buffer's low mark is left."""
+    page = tmp_path / "page"
+    (page / "assets").mkdir(parents=True)
+    (page / "index.html").write_text("page")
+    (page / "assets" / "large-1.bin").write_bytes(os.urandom(200_000))
+    listen = serving._listen
+
+    def with_small_buffers(host: str, port: int) -> socket.socket:
+        listener = listen(host, port)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return listener
+
+    monkeypatch.setattr(serving, "_listen", with_small_buffers)
+    monkeypatch.setattr(serving, "STALL_LIMIT_S", 0.5)
+    with served_by(app(page=page), monkeypatch) as (server, port), socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"GET /assets/large-1.bin HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        wait_for(lambda: len(server.server_state.connections) == 1)
+        (connection,) = server.server_state.connections
+        left = connection.transport.get_write_buffer_size
+        while not connection.transport.is_closing() or left() > 13_000:
+            assert client.recv(500)
+        assert left() > 0
+        wait_for(lambda: not server.server_state.connections)
 
 
 def is_served(url: str) -> bool:

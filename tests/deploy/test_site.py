@@ -323,3 +323,15 @@ def test_what_is_refused_is_refused_at_once(
             ):
                 check_site(page, place)
     assert not (tmp_path / "new").exists()
+
+
+def test_what_a_killed_check_left_is_nothing(tmp_path: Path) -> None:
+    page, model, folder = tmp_path / "page", tmp_path / "model.onnx", tmp_path / "site"
+    page.mkdir()
+    (page / "index.html").write_text("page")
+    model.write_bytes(b"model")
+    model.with_name("model.json").write_text("{}")
+    folder.mkdir()
+    (folder / ".lentigo-00000000.part").touch()
+    export_page(model, page, folder)
+    assert sorted(os.listdir(folder)) == ["index.html", "model"]

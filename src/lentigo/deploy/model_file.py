@@ -91,9 +91,13 @@ def open_model(path: Path, *, threads: int = 0) -> tuple[onnxruntime.InferenceSe
         raise ModelError(f"{path} is damaged, or is not the model that its model.json is of; export it again")
     if isinstance(session, Exception):
         raise ModelError(f"{path} is no ONNX model that can be run, or is damaged; export it again") from session
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    names = tuple(output.name for output in session.get_outputs())
-    if text is None or names != OUTPUTS or [source.name for source in session.get_inputs()] != [INPUT]:
+    try:
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        names = tuple(output.name for output in session.get_outputs())
+        inputs = [source.name for source in session.get_inputs()]
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path} is damaged ({error}); export it again") from error
+    if text is None or names != OUTPUTS or inputs != [INPUT]:
         found = f"its outputs are {', '.join(names)}" if names != OUTPUTS else "it does not say what it was made from"
         raise ModelError(f"{path} was not made by lentigo: {found}; give one of `lentigo export RUN`")
     return session, read_about(text, str(path))
@@ -145,9 +149,9 @@ def read_about(text: str, name: str) -> AboutModel:
 
 
 def _session(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession | Exception:
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except RUNTIME_ERRORS as error:  # told when it is known whether the file is damaged
+    try:  # no fallback to the same provider, which it would announce on standard output
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    except (ValueError, *RUNTIME_ERRORS) as error:  # also a name that is no UTF-8; told when the sum is known
         return error
 
 

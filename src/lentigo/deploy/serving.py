@@ -21,6 +21,7 @@ from lentigo.errors import ConfigError
 KEEP_ALIVE_S = 30  # of a connection that nobody uses
 HEAD_LIMIT_S = 15.0  # from a connection, or from the first byte of its next request, to the end of the request's head
 STALL_LIMIT_S = 20.0  # in which a client takes nothing of an answer that waits for it
+UNSENT_BYTES = 65536  # of one connection that wait in the system
 MAX_CONNECTIONS = 400  # each may hold a file open besides, and a process may usually have 1,024
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -89,6 +90,7 @@ class Connection(H11Protocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stop_write_timer()
+        self._watch_end()  # its last bytes may be the ones that nobody takes
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -160,7 +162,10 @@ class _Server(uvicorn.Server):
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # else megabytes wait in the system, and slow looks like stalled
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        return listener
     except (OSError, OverflowError) as error:
         raise ConfigError(f"cannot listen at {host} port {port} ({error}); choose another --host or --port") from error
 

@@ -104,7 +104,8 @@ def _target(folder: Path) -> Path:
 def _check_ours(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ModelError(f"{folder} is a file; give --web a folder")
-    found = sorted(path.name for path in folder.iterdir() if path.name not in _NOTHING) if folder.is_dir() else []
+    nothing = _NOTHING | {path.name for path in _leftovers(folder)}
+    found = sorted(path.name for path in folder.iterdir() if path.name not in nothing) if folder.is_dir() else []
     if found and not _is_site(folder):
         names = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
         raise ModelError(
@@ -166,7 +167,10 @@ def _turn(name: Path) -> tuple[int, str]:
 def _tidy(target: Path, kept: set[Path]) -> None:
     """Remove hidden folders and old assets. The site is whole: what cannot be removed is left to the next export."""
     for made in _leftovers(target):
-        shutil.rmtree(made, ignore_errors=True)
+        if made.is_dir():
+            shutil.rmtree(made, ignore_errors=True)
+        else:  # what `_check_writable` tried with
+            made.unlink(missing_ok=True)
     assets = target / "assets"
     if assets.is_symlink():  # other sites may share what it points to
         return
