@@ -31,8 +31,12 @@ class Visit:
     allowed: list[str] = field(default_factory=list)  # patterns of messages that the test expects
 
     def open(self, view: str = "") -> None:
-        self.tab.goto(f"{self.url}#/{view}")
-        self.tab.wait_for_selector("main > *")
+        """Returns when the view is on show: when only the part after # changes, the last one stays for a while."""
+        address = f"{self.url}#/{view}"
+        if self.tab.url != address:
+            self.call("() => document.querySelectorAll('main > *').forEach((old) => { old.dataset.before = ''; })")
+        self.tab.goto(address)
+        self.tab.wait_for_selector("main > :not([data-before])")
 
     def choose(self, data: bytes, name: str = "spot.png", kind: str = "image/png") -> None:
         """A file chosen on the start view; the crop view follows."""
