@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from lentigo.explain.trust import COMPARED, PARTS, SANITY_IMAGES, Subject, backg
 from lentigo.explain.trust_pairs import trust_pairs
 from lentigo.files import read_json, write_json
 from lentigo.imaging import Preprocessing
+from lentigo.learn.sharing import Sharing
 from lentigo.models.contract import LesionClassifier
 from tests.data.pictures import SIDE_PX
 from tests.explain.nets import tiny_vgg
@@ -151,6 +153,32 @@ def test_numbers_are_those_of_the_dependence_and_within_a_source_of_its_images_a
                 assert found["shares"][fill] == [round(value, 4) for value in direct.share.tolist()]
                 assert np.mean(found["shares"][fill]) == pytest.approx(told[fill]["mean_share"]["value"], abs=5e-5)
     assert list(found["within"]) == ["a", "b"]  # the third holds one class, and two images have none
+
+
+@dataclass(frozen=True, kw_only=True)
+class InTurns(Sharing):
+    """Processes one after the other: what each gave is kept, and the last one gets the whole."""
+
+    given: Iterator[list[np.ndarray]]  # for each call what was given before
+
+    def gather(self, rows: np.ndarray, total: int) -> np.ndarray:
+        given = next(self.given)
+        given.append(rows)
+        whole = np.zeros((total, *rows.shape[1:]), rows.dtype)
+        for rank, part in enumerate(given):
+            whole[rank :: self.count] = part
+        return whole
+
+
+@pytest.mark.parametrize("count", [3, N + 2])
+def test_several_processes_find_what_one_does(subject: Subject, count: int) -> None:
+    survey = survey_of(middle(), unknown=(0, 5, 6))
+    given: list[list[np.ndarray]] = [[], []]
+    done: list[int] = []
+    for rank in range(count):
+        found = background(subject, survey, seed=2, sharing=InTurns(rank=rank, count=count, given=iter(given)), on_progress=done.append)
+    assert found == background(subject, survey, seed=2)
+    assert sum(done) == N
 
 
 def test_without_sources_or_lesions_there_is_nothing_to_say(subject: Subject) -> None:

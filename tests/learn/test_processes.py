@@ -238,7 +238,7 @@ def test_two_processes_evaluate_and_explain_as_one(
 ) -> None:
     monkeypatch.setenv("LENTIGO_CACHE", str(drawn.parent / "cache"))
     alone, shared = (shutil.copytree(two, tmp_path / name / "run") for name in ("alone", "shared"))
-    options = ["--maps-only", "--method", "occlusion"]
+    options = ["--method", "occlusion", "--sample", "2"]
     told = [lentigo("evaluate", alone), lentigo("explain", alone, *options)]
     shutil.rmtree(drawn.parent / "cache" / "surveys")  # else the second command would find the first one's
     for number, words in enumerate((["evaluate"], ["explain", *options])):

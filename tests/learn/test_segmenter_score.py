@@ -1,6 +1,8 @@
 """A segmenter scored by experts' masks, through the command: the files, the words, and what is left out."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,3 +113,24 @@ def test_what_cannot_be_scored(place: Path, lentigo: Callable[..., str], tmp_pat
         shutil.copytree(made / part, tmp_path / "bare" / part)
     shown = lentigo("evaluate", run, "--data", tmp_path / "bare", error=True)
     assert "bare: none of the 6 images has a lesion mask with a lesion in it to compare with; name some" in shown
+
+
+@pytest.mark.slow
+def test_two_processes_score_as_one(place: Path, lentigo: Callable[..., str], tmp_path: Path) -> None:
+    """One image of the first share has no lesion in its mask."""
+    run, other = tmp_path / "run", tmp_path / "drawn"
+    shutil.copytree(place / "run", run, ignore=shutil.ignore_patterns("segmentation.*"))
+    shutil.copytree(place / "drawn", other)
+    table = read_table(other)
+    test = read_split(run / "split.csv", table).indices(table, "test")
+    Image.new("L", (128, 128)).save(table.rows[test[2]].mask)
+    alone = lentigo("evaluate", run, "--data", other)
+    (folder,) = (run / "evaluations").iterdir()
+    names = ("segmentation.csv", "left_out.json", "segmentation.json")
+    wanted = {name: (folder / name).read_text() for name in names}
+    assert wanted["segmentation.csv"].count("\n") == 12
+    shutil.rmtree(run / "evaluations")
+    command = [sys.executable, "-m", "lentigo.cli", "evaluate", run, "--data", other, "--devices", "2"]
+    told = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=240, check=False)
+    assert (told.returncode, told.stderr, told.stdout) == (0, "", alone)
+    assert {name: (folder / name).read_text() for name in names} == wanted

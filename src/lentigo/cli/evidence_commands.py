@@ -126,19 +126,21 @@ def _evaluate_segmenter(
 ) -> None:
     from lentigo.learn.run import run_about
     from lentigo.learn.segmenter_score import evaluate_segmenter
-    from lentigo.learn.shards import count
+    from lentigo.learn.shards import first_here_first, rank
     from lentigo.report.evidence_words import left_out_line
     from lentigo.report.look_words import segmenter_lines
 
-    if count() > 1:
-        raise ConfigError(f"--devices is for scores of malignancy, and {run} is a segmenter's; leave it out")
     if prevalence is not None:
         raise ConfigError(f"--prevalence is for scores of malignancy, and {run} is a segmenter's; leave it out")
-    display, prepared = Display(), data_of_run(run, data, positive, cache)
+    display = Display()
+    with first_here_first():  # to decode the images
+        prepared = data_of_run(run, data, positive, cache)
     # The same images elsewhere may have other masks.
     own = prepared.own and (data is None or data.resolve() == Path(run_about(run)["data"]["path"]))
     split = prepared.split if own else None
     found = evaluate_segmenter(run, prepared.table, prepared.pack, split, device=device, cache=cache, bar=display.bar)
+    if rank() != 0:  # its share is done
+        return
     if split is None:
         labels = [image.label for image in found.seen.left_out]
         say(left_out_line(len(prepared.table), labels, found.seen.unchecked, of_test=found.seen.of_test))

@@ -24,6 +24,7 @@ from lentigo.evidence.intervals import UNDEFINED, Groups, Interval, auc_interval
 from lentigo.evidence.means import mean_interval
 from lentigo.evidence.metrics import calls, check_scores
 from lentigo.imaging import Preprocessing
+from lentigo.learn.sharing import Sharing
 from lentigo.models.contract import evaluating
 
 # own: the skin of the same image: outside the median colour of a ring around the lesion; inside what the skin around
@@ -188,6 +189,24 @@ def replaced_logits(
         logits=logits[0],
         without_background=dict(zip(fills, logits[1::2], strict=True)),
         without_lesion=dict(zip(fills, logits[2::2], strict=True)),
+    )
+
+
+def shared_logits(found: ReplacedLogits, total: int, sharing: Sharing) -> ReplacedLogits:
+    """The logits of images 0 to `total`, from those that each of several processes asked about: its `sharing.shard`."""
+    fills, mine = list(found.without_background), np.asarray(sharing.shard(range(total)), dtype=np.int64)
+    known = np.isin(mine, found.indices)
+    parts = [found.logits, *found.without_background.values(), *found.without_lesion.values()]
+    rows = np.zeros((len(mine), len(parts)), dtype=np.float32)
+    rows[known] = np.stack(parts, axis=1)
+    known, rows = sharing.gather(known, total), sharing.gather(rows, total)
+    logits = np.ascontiguousarray(rows[known].T)
+    return ReplacedLogits(
+        indices=np.flatnonzero(known),
+        left_out=np.flatnonzero(~known),
+        logits=logits[0],
+        without_background=dict(zip(fills, logits[1 : 1 + len(fills)], strict=True)),
+        without_lesion=dict(zip(fills, logits[1 + len(fills) :], strict=True)),
     )
 
 

@@ -28,7 +28,7 @@ from lentigo.explain.trust import PARTS, SAMPLE, Subject, background, drawn_imag
 from lentigo.files import read_json, whole_file, write_csv, write_json
 from lentigo.learn.checkpoint import Checkpoint, run_checkpoint
 from lentigo.learn.evaluation import network_of
-from lentigo.learn.shards import gather, rank, rounds, shard, sharing
+from lentigo.learn.shards import gather, rank, rounds, shard, sharing, told_of_all
 from lentigo.models.registry import model_entry
 
 GRAD_CAM = "grad_cam"
@@ -70,8 +70,8 @@ def explain_run(
     """Explain every test image, measure the maps, and write the files; `explanation.json` comes last.
 
     What an earlier call made of the same weights, images and masks stays, as far as this one does not make it again.
-    Several processes share the survey and the maps. The first one does the rest and writes; what the others return has
-    the ids alone.
+    Several processes share the survey, the maps and the images without background or lesion. The first one does the
+    rest and writes; what the others return has the ids alone.
 
     Args:
         split: the test part is explained; None: every image of the table.
@@ -92,13 +92,21 @@ def explain_run(
     for name in (GRAD_CAM, *others):
         with bar(f"{case.title}: {METHODS[name].title}", len(case.table)) as told:
             _write_maps(maps_file(folder, name), name, case.checkpoint, case.pack, device, told)
+    subject, trust = _subject(case.checkpoint, case.table, case.pack, device), dict[str, Any]()
+    if options.background:
+        with bar(f"{case.title}: replacing backgrounds and lesions", len(case.table)) as told:
+            trust["background"] = background(
+                subject, case.survey, seed=options.seed, sharing=sharing(), on_progress=told_of_all(told)
+            )
     if rank() != 0:
         return Explanation(ids=tuple(case.table.ids), maps=np.empty((0, 0, 0), dtype=np.float32), about={})
     maps = read_maps(folder, GRAD_CAM)
     about = (
         earlier
         | _about(maps, case.checkpoint, run, [*others, *earlier.get("other_methods", ())])
-        | _measured(case, maps, folder=folder, options=options, device=device, bar=bar)
+        | _measured(case, maps, subject, folder=folder, options=options)
+        | trust
+        | _faithfulness(case.title, subject, options, bar)
         | {"ids": case.table.ids}
     )
     write_json(folder / "explanation.json", about)
@@ -146,16 +154,14 @@ def _case(
 def _measured(
     case: _Case,
     maps: Float32[np.ndarray, "image rows columns"],
+    subject: Subject,
     *,
     folder: Path,
     options: ExplainOptions,
-    device: torch.device | None,
-    bar: Bar,
 ) -> dict[str, Any]:
-    """Where the maps lie, also written as `localisation.csv`, and what they are worth."""
+    """Where the maps lie, also written as `localisation.csv`."""
     of_maps = Maps(title=model_entry(case.title).title, maps=maps, preprocessing=case.checkpoint.preprocessing)
     _write_localisation(folder / "localisation.csv", of_maps, case.survey, case.table)
-    subject = _subject(case.checkpoint, case.table, case.pack, device)
     looks = compare_looks(
         {case.title: of_maps}, case.survey, case.table.labels, groups=subject.groups, seed=options.seed
     )
@@ -163,7 +169,7 @@ def _measured(
         "survey": case.key,
         "segmenter": "" if options.segmenter is None else options.segmenter.key,
         "look": looks.to_dict(),
-    } | _trust(case.title, subject, case.survey, options, bar)
+    }
 
 
 def read_explanation(run: Path) -> Explanation:
@@ -292,16 +298,12 @@ def _about(
     }
 
 
-def _trust(title: str, subject: Subject, survey: Survey, options: ExplainOptions, bar: Bar) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if options.background:
-        with bar(f"{title}: replacing backgrounds and lesions", len(survey.ids)) as told:
-            found["background"] = background(subject, survey, seed=options.seed, on_progress=told)
-    if options.sample:
-        drawn = drawn_images(options.sample, len(survey.ids), seed=options.seed)
-        with bar(f"{title}: testing the maps on {len(drawn)} images", PARTS) as told:
-            found["faithfulness"] = faithfulness(subject, drawn, seed=options.seed, on_progress=told)
-    return found
+def _faithfulness(title: str, subject: Subject, options: ExplainOptions, bar: Bar) -> dict[str, Any]:
+    if not options.sample:
+        return {}
+    drawn = drawn_images(options.sample, len(subject.pack), seed=options.seed)
+    with bar(f"{title}: testing the maps on {len(drawn)} images", PARTS) as told:
+        return {"faithfulness": faithfulness(subject, drawn, seed=options.seed, on_progress=told)}
 
 
 def _write_localisation(path: Path, of_maps: Maps, survey: Survey, table: ImageTable) -> None:

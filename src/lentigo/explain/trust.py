@@ -21,12 +21,19 @@ from lentigo.evidence.comparison import holm
 from lentigo.evidence.intervals import Interval
 from lentigo.evidence.means import mean_difference, mean_interval
 from lentigo.explain.agreement import agreement, explained
-from lentigo.explain.background import BackgroundDependence, ReplacedLogits, background_dependence, replaced_logits
+from lentigo.explain.background import (
+    BackgroundDependence,
+    ReplacedLogits,
+    background_dependence,
+    replaced_logits,
+    shared_logits,
+)
 from lentigo.explain.faithfulness import Curves, Fill, deletion_and_insertion, probability
 from lentigo.explain.methods import METHODS
 from lentigo.explain.sanity import LayerCheck, over_draws, randomised_layers, stability
 from lentigo.explain.survey import Survey
 from lentigo.imaging import Preprocessing
+from lentigo.learn.sharing import Sharing
 from lentigo.models.contract import LesionClassifier
 
 SAMPLE = 32  # images; their 95 % intervals are then about 0.35 standard deviations to either side
@@ -38,6 +45,7 @@ COMPARED = ("grad_cam_plus_plus", "hires_cam", "occlusion")
 _KINDS = ("deletion", "insertion")
 _DIGITS = 4  # of the values of single images
 _BATCH = 16
+_ALONE = Sharing()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +62,12 @@ class Subject:
 
 
 def background(
-    subject: Subject, survey: Survey, *, seed: int = 0, on_progress: Callable[[int], None] | None = None
+    subject: Subject,
+    survey: Survey,
+    *,
+    seed: int = 0,
+    sharing: Sharing = _ALONE,
+    on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """`background.background_dependence` for each fill, on all images and within each source of both classes.
 
@@ -63,18 +76,20 @@ def background(
     Args:
         survey: of the subject's images.
         seed: of the bootstrap.
-        on_progress: called with the number of images done since the last call.
+        sharing: the processes that share the images; all return the same.
+        on_progress: called with the number of images done since the last call, of this process.
     """
-    usable = survey.usable
-    found = replaced_logits(
+    usable, total = survey.usable, len(subject.pack)
+    own = replaced_logits(
         subject.model,
         subject.pack,
-        range(len(subject.pack)),
+        sharing.shard(range(total)),
         lesion_of=lambda index: _at(survey.lesions[index], subject.pack.image_px) if usable[index] else None,
         preprocessing=subject.preprocessing,
         device=subject.device,
         on_progress=on_progress,
     )
+    found = shared_logits(own, total, sharing)
     rows = found.indices
     names = np.array([subject.sources[row] if subject.sources else "" for row in rows])
     labels = subject.labels[rows]

@@ -25,6 +25,7 @@ from lentigo.errors import DataError
 from lentigo.evidence.bootstrap import percentiles, resamples
 from lentigo.files import sha256_of
 from lentigo.learn.checkpoint import SegmenterCheckpoint, run_segmenter
+from lentigo.learn.shards import gather, shard, told_of_all
 from lentigo.learn.tasks import jaccard
 from lentigo.models.contract import evaluating
 
@@ -67,7 +68,7 @@ class SegmenterScore:
     ids: tuple[str, ...]
     jaccard: Float64[np.ndarray, " image"]  # of the mask found and the expert's
     confidence: Float64[np.ndarray, " image"]
-    left_out: tuple[str, ...]  # ids of images without a mask, or with an empty one
+    left_out: tuple[str, ...]  # ids of images without a mask, or with an empty one, in the images' order
 
     def to_dict(self) -> dict[str, Any]:
         """The mean with its 95 % bootstrap interval, the distribution, and how well the confidence ranks the images.
@@ -206,31 +207,33 @@ def score_segmenter(
 ) -> SegmenterScore:
     """The Jaccard index of each image's mask with the expert's, as in the ISIC 2017 challenge.
 
+    Several processes share the images; all return the same.
+
     Args:
         indices: of the images to score, which training has not seen; those without a mask are left out.
         size_px: at which masks are compared; 256 is the size of ISIC 2017's masks here.
     Raises: RunError: as `open_segmenter`. DataError: no image has a mask, or one cannot be used.
     """
-    experts = pack_masks(table, indices, size_px=size_px)
-    kept = experts.among(indices)
-    if not kept.size:
+    mine = np.asarray(shard(indices))
+    experts = pack_masks(table, mine, size_px=size_px)
+    kept, found = experts.among(mine), np.zeros((len(mine), 2))
+    tell, rows = told_of_all(on_progress), np.flatnonzero(experts.there[mine])
+    for masks, confidence in segmented(segmenter, pack, kept, size_px=size_px, device=device):
+        these, rows = rows[: len(masks)], rows[len(masks) :]
+        found[these] = np.column_stack([jaccard(masks, experts.read(mine[these])), confidence])
+        if tell:
+            tell(len(masks))
+    scored, values = gather(experts.there[mine], len(indices)), gather(found, len(indices))
+    if not scored.any():
         raise DataError(
             f"{table.root}: none of the {len(indices)} images has a lesion mask with a lesion in it to compare with; "
             "name some"
         )
-    scores, sure = np.zeros(len(kept)), np.zeros(len(kept))
-    done = 0
-    for found, confidence in segmented(segmenter, pack, kept, size_px=size_px, device=device):
-        piece = slice(done, done + len(found))
-        scores[piece], sure[piece] = jaccard(found, experts.read(kept[piece])), confidence
-        done += len(found)
-        if on_progress:
-            on_progress(len(found))
     return SegmenterScore(
-        ids=tuple(table.ids[index] for index in kept),
-        jaccard=scores,
-        confidence=sure,
-        left_out=experts.without + experts.empty,
+        ids=tuple(table.ids[index] for index in np.asarray(indices)[scored]),
+        jaccard=values[scored, 0],
+        confidence=values[scored, 1],
+        left_out=tuple(table.ids[index] for index in np.asarray(indices)[~scored]),
     )
 
 

@@ -17,6 +17,7 @@ from lentigo.files import write_csv, write_json
 from lentigo.learn.elsewhere import Seen, seen_before
 from lentigo.learn.evaluation import network_of
 from lentigo.learn.segmentation import SegmenterScore, score_segmenter
+from lentigo.learn.shards import rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ def evaluate_segmenter(
     bar: Bar | None = None,
 ) -> SegmenterEvaluation:
     """Score a segmenter; write `segmentation.csv` and `segmentation.json` into the run or RUN/evaluations/NAME-KEY.
+
+    Several processes share the images; all return the same, and the first one writes.
 
     Args:
         split: of the run's own images, whose test part is scored; None: other images, of which copies of what the run
@@ -64,13 +67,18 @@ def evaluate_segmenter(
             )
     with bar("finding lesions", len(indices)) as told:
         score = score_segmenter(run, table, pack, indices, device=device, on_progress=told)
+    if rank() == 0:
+        _write(run, folder, score, None if split is not None else seen)
+    return SegmenterEvaluation(score=score, folder=folder, seen=seen)
+
+
+def _write(run: Path, folder: Path, score: SegmenterScore, seen: Seen | None) -> None:
     rows = zip(score.ids, score.jaccard, score.confidence, strict=True)
     header = ["image", "jaccard", "confidence"]
     write_csv(folder / "segmentation.csv", header, [[image, f"{j:.6g}", f"{c:.6g}"] for image, j, c in rows])
-    if split is None:
+    if seen is not None:
         write_json(folder / "left_out.json", seen.note(network_of(run)))
     write_json(folder / "segmentation.json", {"checkpoint": network_of(run), **score.to_dict()})
-    return SegmenterEvaluation(score=score, folder=folder, seen=seen)
 
 
 def _key(table: ImageTable, pack: ImagePack) -> str:
