@@ -176,7 +176,9 @@ def test_several_processes_find_what_one_does(subject: Subject, count: int) -> N
     given: list[list[np.ndarray]] = [[], []]
     done: list[int] = []
     for rank in range(count):
-        found = background(subject, survey, seed=2, sharing=InTurns(rank=rank, count=count, given=iter(given)), on_progress=done.append)
+        found = background(
+            subject, survey, seed=2, sharing=InTurns(rank=rank, count=count, given=iter(given)), on_progress=done.append
+        )
     assert found == background(subject, survey, seed=2)
     assert sum(done) == N
 
