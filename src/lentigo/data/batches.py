@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, UInt8
+from PIL import Image as PillowImage
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -19,7 +20,7 @@ from lentigo.data.masks import MaskPack
 from lentigo.data.pack import ImagePack
 from lentigo.data.resident import is_kept, kept_images
 from lentigo.errors import ImageError
-from lentigo.imaging import Preprocessing, resize_weights, squeeze
+from lentigo.imaging import Preprocessing, resize_weights
 
 Piece = TypeVar("Piece")
 Made = TypeVar("Made")
@@ -50,40 +51,48 @@ def preprocess_batch(
     Raises: ImageError: the images are smaller than the crop and no resize was asked for.
     """
     if settings.resize_px is not None and images.shape[2:] != (settings.resize_px, settings.resize_px):
-        resize = _resize_with_pillow if images.device.type == "cpu" else _resize_on_device
-        images = resize(images, settings.resize_px)
+        if images.device.type == "cpu":
+            images = _resize_with_pillow(images, settings.resize_px, settings.crop_px)
+        else:
+            images = _resize_on_device(images, settings.resize_px)
     if settings.crop_px is not None:
         images = _centre_crop(images, settings.crop_px)
-    return _scaled_by_table(images, settings) if images.device.type == "cpu" else _scaled(images, settings)
+    return _scaled_one_by_one(images, settings) if images.device.type == "cpu" else _scaled(images, settings)
 
 
-def _scaled_by_table(
+def _scaled_one_by_one(
     images: UInt8[Tensor, "image 3 height width"], settings: Preprocessing
 ) -> Float32[Tensor, "image 3 height width"]:
-    """Each of the 256 values of a channel computed once: 0.10 ms for an image of 300 px, where `_scaled` takes 0.57."""
-    mean, std = (np.array(values, np.float32) for values in (settings.mean, settings.std))
-    table = ((np.arange(256, dtype=np.float32) / np.float32(255))[:, None] - mean) / std
-    sources = images.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).numpy()
-    scaled = np.empty(sources.shape, dtype=np.float32)
-    one_for_all = bool((table == table[:, :1]).all())  # then as grey images three times as wide: half the time
-    look_up = np.ascontiguousarray(table[:, 0]) if one_for_all else table[None]
-    shape = (*sources.shape[:2], -1) if one_for_all else sources.shape
-    for source, target in zip(sources.reshape(shape), scaled.reshape(shape), strict=True):
-        cv2.LUT(source, look_up, target)
-    return torch.from_numpy(scaled).permute(0, 3, 1, 2)
+    """As `_scaled`, but an image stays in the cache: 0.07 ms for one of 300 px, where all at once take 0.57 each."""
+    sources = images.permute(0, 2, 3, 1)
+    scaled = torch.empty(sources.shape, dtype=torch.float32)
+    # A line of the image at once: numbers of three would be subtracted three by three.
+    mean, std = (
+        torch.tensor(values, dtype=torch.float32).repeat(sources.shape[2]) for values in (settings.mean, settings.std)
+    )
+    for source, target in zip(sources, scaled, strict=True):
+        torch.div(source, 255, out=target)
+        if not _is_plain(settings):
+            target.flatten(1).sub_(mean).div_(std)
+    return scaled.permute(0, 3, 1, 2)
 
 
 def _scaled(
     images: UInt8[Tensor, "image 3 height width"], settings: Preprocessing
 ) -> Float32[Tensor, "image 3 height width"]:
     scaled = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
-    if settings.mean == (0.0, 0.0, 0.0) and settings.std == (1.0, 1.0, 1.0):
+    if _is_plain(settings):
         return scaled
     mean, std = (
         torch.tensor(values, dtype=torch.float32, device=scaled.device).reshape(1, 3, 1, 1)
         for values in (settings.mean, settings.std)
     )
     return scaled.sub_(mean).div_(std)
+
+
+def _is_plain(settings: Preprocessing) -> bool:
+    """Whether values from 0 to 1 stay as they are."""
+    return settings.mean == (0.0, 0.0, 0.0) and settings.std == (1.0, 1.0, 1.0)
 
 
 def batches(
@@ -241,13 +250,34 @@ def _one_ahead(make: Callable[[Piece], Made], pieces: list[Piece]) -> Iterator[M
             yield ready
 
 
-def _resize_with_pillow(images: Tensor, out_px: int) -> Tensor:
-    """Pillow itself: 20 ms for 32 images from 300 to 256 px on one core, where `_resize_on_device` takes 300 ms."""
+def _resize_with_pillow(images: Tensor, out_px: int, crop_px: int | None = None) -> Tensor:
+    """Pillow itself: 20 ms for 32 images from 300 to 256 px on one core, where `_resize_on_device` takes 300 ms.
+
+    Of what is cropped afterwards, only the middle where that changes no bit.
+    """
     sources = images.permute(0, 2, 3, 1).contiguous().numpy()
-    resized = np.empty((len(sources), out_px, out_px, 3), dtype=np.uint8)
+    box = None if crop_px is None else _exact_box(sources.shape[1:3], out_px, crop_px)
+    made_px = out_px if box is None or crop_px is None else crop_px
+    resized = np.empty((len(sources), made_px, made_px, 3), dtype=np.uint8)
     for source, target in zip(sources, resized, strict=True):
-        target[:] = squeeze(source, out_px)
+        picture = PillowImage.fromarray(source)
+        target[:] = np.asarray(picture.resize((made_px, made_px), PillowImage.Resampling.BILINEAR, box))
     return torch.from_numpy(resized).permute(0, 3, 1, 2)
+
+
+def _exact_box(shape: tuple[int, int], out_px: int, crop_px: int) -> tuple[float, float, float, float] | None:
+    """What of a square image becomes the middle `crop_px` of `out_px`; None where Pillow, in float32, would round it.
+
+    Rounded edges would move all weights a little; exact ones leave them as they are, since no weight, a fraction with a
+    small denominator, lies so close to half a unit of 2**-22 that the order of additions counts.
+    """
+    height, width = shape
+    start = round((out_px - crop_px) / 2)
+    edges = [Fraction(edge * width, out_px) for edge in (start, start + crop_px)]
+    if height != width or start < 0 or any(Fraction(float(np.float32(edge))) != edge for edge in edges):
+        return None
+    low, high = map(float, edges)
+    return low, low, high, high
 
 
 def _resize_on_device(images: Tensor, out_px: int) -> Tensor:
