@@ -5,7 +5,7 @@ Run: python benchmarks/input_pipeline.py DATA [--images 1500]
 DATA: the paper's images. On one core, in one process, with the paper's augmentation and each network's preprocessing:
 torchvision's ImageFolder (PIL, transforms on single images, a DataLoader without workers) against lentigo's first
 epoch, for which the pack is decoded and written, and its second to tenth, which read the pack: the paper trains for
-ten. The median of five rounds. Prints a table for RESULTS.md.
+ten. The median of five rounds. Prints one run of the table in RESULTS.md.
 Asked: 10 times the images a second from the second epoch on, and no fewer in the first.
 """
 
@@ -28,7 +28,7 @@ from torchvision.datasets import ImageFolder
 from lentigo.config import Experiment, read_experiment
 from lentigo.data.batches import Augmentation, batches
 from lentigo.data.pack import ImagePack, pack_images
-from lentigo.data.table import ImageTable, read_table
+from lentigo.data.table import read_table
 from lentigo.learn.arithmetic import arithmetic
 from lentigo.models.registry import resolve_preprocessing
 
@@ -74,11 +74,14 @@ def lentigo_rates(path: Path, count: int, name: str, packed_px: int) -> tuple[fl
     table = read_table(path)
     places = {Path(row.path): index for index, row in enumerate(table.rows)}
     part = table.subset(np.array([places[Path(folder.samples[index][0])] for index in chosen]))
-    with arithmetic(experiment.train, torch.device("cpu")), tempfile.TemporaryDirectory() as cache:  # as in a training
-        first = rate(partial(from_files, part, experiment, Path(cache)), count)
+    with tempfile.TemporaryDirectory() as cache:
+        started = time.perf_counter()
         pack = pack_images(part, image_px=packed_px, cache=Path(cache))
-        later = (batch for epoch in LATER for batch in from_pack(pack, experiment, epoch=epoch))
-        return first, rate(lambda: later, count * len(LATER))
+        packing_s = time.perf_counter() - started
+        with arithmetic(experiment.train, torch.device("cpu")):  # as in a training, whose pack is made before
+            first_s = count / rate(partial(from_pack, pack, experiment, epochs=[0]), count)
+            later = rate(partial(from_pack, pack, experiment, epochs=LATER), count * len(LATER))
+        return count / (packing_s + first_s), later
 
 
 def images_of(path: Path, count: int) -> tuple[ImageFolder, list[int]]:
@@ -87,17 +90,13 @@ def images_of(path: Path, count: int) -> tuple[ImageFolder, list[int]]:
     return folder, np.sort(np.random.default_rng(0).permutation(len(folder))[:count]).tolist()
 
 
-def from_files(table: ImageTable, experiment: Experiment, cache: Path) -> Iterable[torch.Tensor]:
-    """The first epoch's batches."""
-    yield from from_pack(pack_images(table, image_px=experiment.data.image_px, cache=cache), experiment, epoch=0)
-
-
-def from_pack(pack: ImagePack, experiment: Experiment, *, epoch: int) -> Iterable[torch.Tensor]:
-    """The batches of a later one."""
+def from_pack(pack: ImagePack, experiment: Experiment, *, epochs: Iterable[int]) -> Iterable[torch.Tensor]:
+    """The batches of some epochs, one after the other."""
     preprocessing = resolve_preprocessing(experiment.model, experiment.preprocessing)
-    augmentation = Augmentation(config=experiment.augment, seed=0, epoch=epoch)
-    order = np.random.default_rng(epoch).permutation(len(pack))
-    yield from batches(pack, order, preprocessing, batch_size=32, augmentation=augmentation)
+    for epoch in epochs:
+        augmentation = Augmentation(config=experiment.augment, seed=0, epoch=epoch)
+        order = np.random.default_rng(epoch).permutation(len(pack))
+        yield from batches(pack, order, preprocessing, batch_size=32, augmentation=augmentation)
 
 
 def rate(source: Callable[[], Iterable[torch.Tensor]], count: int) -> float:

@@ -8,10 +8,11 @@ paper's figure have them, float32, eager, colours in planes, Adam, and `.item()`
 images in the same order, from the same weights.
 
 First both losses are compared over 20 steps, augmentation off (asked: within 1e-4); in float64 too, since Adam divides
-by the size of a gradient and makes the rounding of gradients near 0 grow, which says nothing of either program. Then
-each trains on so many batches with the paper's augmentation, lentigo from its pack, which is written before; images a
-second without the first two batches, which start workers. Prints a table for RESULTS.md. Asked of the ratio, on two
-cores: Tiny VGG 3.0, AlexNet 1.3, VGG11 1.15.
+by the size of a gradient and makes the rounding of gradients near 0 grow, which says nothing of either program. How far
+that goes is seen from the plain loop beside itself, with the colours of a pixel side by side and nothing else changed.
+Then each trains on so many batches with the paper's augmentation, lentigo from its pack, which is written before;
+images a second without the first two batches, which start workers. Prints a table for RESULTS.md. Asked of the ratio,
+on two cores: Tiny VGG 3.0, AlexNet 1.3, VGG11 1.15.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,7 @@ def plain_loop(
     augmented: bool,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
+    layout: torch.memory_format = torch.contiguous_format,
 ) -> Iterator[float]:
     """The loss of every step on the images at `order`."""
     folders = [ImageFolder(str(data / part)) for part in ("train", "test") if (data / part).is_dir()]
@@ -108,10 +111,10 @@ def plain_loop(
     place = {Path(path): number for number, (path, _) in enumerate(pair for f in folders for pair in f.samples)}
     images = Subset(ConcatDataset(folders), [place[table.rows[index].path] for index in order])
     loader = DataLoader(images, batch_size=experiment.train.batch_size, num_workers=os.cpu_count() or 1)
-    network = plain_network(name, experiment).train().to(device, dtype)
+    network = plain_network(name, experiment).train().to(device, dtype, memory_format=layout)  # type: ignore[call-overload]
     adam = torch.optim.Adam(network.parameters(), lr=experiment.train.learning_rate, betas=experiment.train.betas)
     for step, (loaded, known) in enumerate(loader):
-        batch, labels = loaded.to(device, dtype), known.to(device, dtype)
+        batch, labels = loaded.to(device, dtype, memory_format=layout), known.to(device, dtype)
         adam.zero_grad()
         with seeded_torch(experiment.seed, 0, step, 0xD809):  # lentigo's dropout, so that losses can be compared
             loss: Tensor = binary_cross_entropy_with_logits(network(batch)[:, 0], labels)
@@ -148,21 +151,21 @@ def lentigo_loop(data: TrainingData, experiment: Experiment, on_step: list[tuple
 def main(given: argparse.Namespace) -> None:
     """Print a row for each network."""
     table = read_table(given.data)
-    print(f"| network | difference of the loss, {given.steps} steps | first step | in float64, {given.steps_64} steps "
-          "| plain, images/s | lentigo, images/s | ratio | asked |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|")
+    print(f"| network | difference of the loss, {given.steps} steps | first step | of the plain loop in another layout "
+          f"| in float64, {given.steps_64} steps | plain, images/s | lentigo, images/s | ratio | asked |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|")
     for name in given.networks.split(","):
         rates = {
             kind: [in_own_process(given, name, kind) for _ in range(given.rounds)] for kind in ("plain", "lentigo")
         }
         plain, ours = (statistics.median(found) for found in rates.values())
         experiment, split, pack = prepared(table, name, given.cache)
-        off, off_64 = (
+        (off, itself), (off_64, _) = (
             equality(given.data, table, pack, split, name, experiment, steps=steps, precision=precision)
             for precision, steps in (("32-true", given.steps), ("64-true", given.steps_64))
         )
-        print(f"| {model_entry(name).title} | {off.max():.0e} | {off[0]:.0e} | {off_64.max():.0e} | {plain:.1f} | "
-              f"{ours:.1f} | {ours / plain:.2f} | {ASKED[name]} |", flush=True)  # fmt: skip
+        print(f"| {model_entry(name).title} | {off.max():.0e} | {off[0]:.0e} | {itself.max():.0e} | {off_64.max():.0e} "
+              f"| {plain:.1f} | {ours:.1f} | {ours / plain:.2f} | {ASKED[name]} |", flush=True)  # fmt: skip
 
 
 def prepared(table: ImageTable, name: str, cache: Path | None) -> tuple[Experiment, Split, ImagePack]:
@@ -204,20 +207,26 @@ def equality(
     *,
     steps: int,
     precision: str,
-) -> np.ndarray:
-    """How far the two losses are apart at each step, without augmentation; NaN for no step."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far two losses are apart at each step, without augmentation; NaN for no step.
+
+    Returns: of the plain loop and lentigo; of the plain loop and itself in another layout, in float32 only.
+    """
+    nothing = np.array([math.nan])
     if not steps:
-        return np.array([math.nan])
+        return nothing, nothing
     off = {f"{change}_probability": 0.0 for change in ("flip", "jitter", "rotate")}
     plain = experiment.changed(augment=off, train={"precision": precision})
     small, order = of_batches(table, split, steps, plain)
     dtype = torch.float64 if precision == "64-true" else torch.float32
-    expected = list(plain_loop(path, table, order, name, plain, augmented=False, dtype=dtype))
+    looped = partial(plain_loop, path, table, order, name, plain, augmented=False, dtype=dtype)
+    expected = np.array(list(looped()))
+    other = nothing if dtype == torch.float64 else np.abs(list(looped(layout=torch.channels_last)) - expected)
     told: list[tuple[float, float]] = []
     lentigo_loop(TrainingData(table=table, pack=pack, split=small), plain, told)
     sums = np.diff([0.0, *(total for _, total in told)])
     sizes = [min(plain.train.batch_size, len(order) - k * plain.train.batch_size) for k in range(len(expected))]
-    return np.abs(sums / sizes - expected)
+    return np.abs(sums / sizes - expected), other
 
 
 def rate(stamps: list[float], experiment: Experiment) -> float:

@@ -33,8 +33,13 @@ class Visit:
     def open(self, view: str = "") -> None:
         """Returns when the view is on show: when only the part after # changes, the last one stays for a while."""
         address = f"{self.url}#/{view}"
-        if self.tab.url != address:
-            self.call("() => document.querySelectorAll('main > *').forEach((old) => { old.dataset.before = ''; })")
+        self.call(
+            """(address) => {
+                 if (location.href === address) return;  // then the page is loaded anew
+                 for (const old of document.querySelectorAll("main > *")) old.dataset.before = "";
+               }""",
+            address,
+        )
         self.tab.goto(address)
         self.tab.wait_for_selector("main > :not([data-before])")
 

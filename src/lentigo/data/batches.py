@@ -66,7 +66,7 @@ def _scaled_one_by_one(
     """As `_scaled`, but an image stays in the cache: 0.07 ms for one of 300 px, where all at once take 0.57 each."""
     sources = images.permute(0, 2, 3, 1)
     scaled = torch.empty(sources.shape, dtype=torch.float32)
-    # A line of the image at once: numbers of three would be subtracted three by three.
+    # Repeated over a line, so that a line is subtracted at once; three numbers would be taken pixel by pixel.
     mean, std = (
         torch.tensor(values, dtype=torch.float32).repeat(sources.shape[2]) for values in (settings.mean, settings.std)
     )
@@ -257,7 +257,7 @@ def _resize_with_pillow(images: Tensor, out_px: int, crop_px: int | None = None)
     """
     sources = images.permute(0, 2, 3, 1).contiguous().numpy()
     box = None if crop_px is None else _exact_box(sources.shape[1:3], out_px, crop_px)
-    made_px = out_px if box is None or crop_px is None else crop_px
+    made_px = out_px if crop_px is None or box is None else crop_px
     resized = np.empty((len(sources), made_px, made_px, 3), dtype=np.uint8)
     for source, target in zip(sources, resized, strict=True):
         picture = PillowImage.fromarray(source)
@@ -268,8 +268,9 @@ def _resize_with_pillow(images: Tensor, out_px: int, crop_px: int | None = None)
 def _exact_box(shape: tuple[int, int], out_px: int, crop_px: int) -> tuple[float, float, float, float] | None:
     """What of a square image becomes the middle `crop_px` of `out_px`; None where Pillow, in float32, would round it.
 
-    Rounded edges would move all weights a little; exact ones leave them as they are, since no weight, a fraction with a
-    small denominator, lies so close to half a unit of 2**-22 that the order of additions counts.
+    Rounded edges would move all weights a little. Exact ones leave them as they are: a weight is k / K with K below
+    (2 in / out + 2) 2 in, so that it lies 1 / 2K or more of a unit of 2**-22 from being rounded the other way, which no
+    error of a float64 reaches at the sizes in use. No bit changed in 700 random pairs of sizes up to 400 px.
     """
     height, width = shape
     start = round((out_px - crop_px) / 2)

@@ -193,7 +193,7 @@ def replaced_logits(
 
 
 def shared_logits(found: ReplacedLogits, total: int, sharing: Sharing) -> ReplacedLogits:
-    """The logits of images 0 to `total`, from those that each of several processes asked about: its `sharing.shard`."""
+    """The logits of images 0 to `total`; `found` has those of this process's share, and all processes call it."""
     fills, mine = list(found.without_background), np.asarray(sharing.shard(range(total)), dtype=np.int64)
     known = np.isin(mine, found.indices)
     parts = [found.logits, *found.without_background.values(), *found.without_lesion.values()]

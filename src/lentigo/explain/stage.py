@@ -92,12 +92,8 @@ def explain_run(
     for name in (GRAD_CAM, *others):
         with bar(f"{case.title}: {METHODS[name].title}", len(case.table)) as told:
             _write_maps(maps_file(folder, name), name, case.checkpoint, case.pack, device, told)
-    subject, trust = _subject(case.checkpoint, case.table, case.pack, device), dict[str, Any]()
-    if options.background:
-        with bar(f"{case.title}: replacing backgrounds and lesions", len(case.table)) as told:
-            trust["background"] = background(
-                subject, case.survey, seed=options.seed, sharing=sharing(), on_progress=told_of_all(told)
-            )
+    subject = _subject(case.checkpoint, case.table, case.pack, device)
+    replaced = _background(case, subject, options, bar)
     if rank() != 0:
         return Explanation(ids=tuple(case.table.ids), maps=np.empty((0, 0, 0), dtype=np.float32), about={})
     maps = read_maps(folder, GRAD_CAM)
@@ -105,7 +101,7 @@ def explain_run(
         earlier
         | _about(maps, case.checkpoint, run, [*others, *earlier.get("other_methods", ())])
         | _measured(case, maps, subject, folder=folder, options=options)
-        | trust
+        | replaced
         | _faithfulness(case.title, subject, options, bar)
         | {"ids": case.table.ids}
     )
@@ -296,6 +292,14 @@ def _about(
         "empty_for_benign": int(sum(bool((image >= 0).all()) for image in maps)),
         "checkpoint": network_of(run),
     }
+
+
+def _background(case: _Case, subject: Subject, options: ExplainOptions, bar: Bar) -> dict[str, Any]:
+    if not options.background:
+        return {}
+    with bar(f"{case.title}: replacing backgrounds and lesions", len(case.table)) as told:
+        tell = told_of_all(told)
+        return {"background": background(subject, case.survey, seed=options.seed, sharing=sharing(), on_progress=tell)}
 
 
 def _faithfulness(title: str, subject: Subject, options: ExplainOptions, bar: Bar) -> dict[str, Any]:

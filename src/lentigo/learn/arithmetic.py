@@ -73,7 +73,7 @@ def _freed_memory_kept() -> Iterator[None]:
     The C library gives large blocks back to the system and asks for them again at every step, and the system fills them
     with zeros: 0.62 s against 0.39 s for 32 images of Tiny VGG, 0.91 s against 0.77 s of AlexNet, on two cores
     (benchmarks/training_step.py). Threads take theirs from the same heap from then on, until the process ends: from
-    heaps of their own it would go back, 1,600 against 2,500 images a second (benchmarks/input_pipeline.py, whose next
+    heaps of their own it would go back, 1,700 against 2,500 images a second (benchmarks/input_pipeline.py, whose next
     batch is made in one). Afterwards all is given back, and blocks above glibc's largest own limit go back at once
     again. Nothing is done where the C library is not glibc.
     """

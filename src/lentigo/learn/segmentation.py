@@ -207,7 +207,7 @@ def score_segmenter(
 ) -> SegmenterScore:
     """The Jaccard index of each image's mask with the expert's, as in the ISIC 2017 challenge.
 
-    Several processes share the images; all return the same.
+    Several processes share the images; all call it with the same ones and get the same back.
 
     Args:
         indices: of the images to score, which training has not seen; those without a mask are left out.
@@ -217,7 +217,8 @@ def score_segmenter(
     mine = np.asarray(shard(indices))
     experts = pack_masks(table, mine, size_px=size_px)
     kept, found = experts.among(mine), np.zeros((len(mine), 2))
-    tell, rows = told_of_all(on_progress), np.flatnonzero(experts.there[mine])
+    rows = np.flatnonzero(experts.there[mine])  # positions in this process's share
+    tell = told_of_all(on_progress)
     for masks, confidence in segmented(segmenter, pack, kept, size_px=size_px, device=device):
         these, rows = rows[: len(masks)], rows[len(masks) :]
         found[these] = np.column_stack([jaccard(masks, experts.read(mine[these])), confidence])
@@ -230,10 +231,10 @@ def score_segmenter(
             "name some"
         )
     return SegmenterScore(
-        ids=tuple(table.ids[index] for index in np.asarray(indices)[scored]),
+        ids=tuple(table.ids[index] for index in indices[scored]),
         jaccard=values[scored, 0],
         confidence=values[scored, 1],
-        left_out=tuple(table.ids[index] for index in np.asarray(indices)[~scored]),
+        left_out=tuple(table.ids[index] for index in indices[~scored]),
     )
 
 
