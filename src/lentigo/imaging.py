@@ -203,16 +203,21 @@ def preprocess(
     return np.ascontiguousarray((scaled - mean) / std)
 
 
-def squeeze(image: UInt8[np.ndarray, "height width 3"], side_px: int) -> UInt8[np.ndarray, "side side 3"]:
+def squeeze(
+    image: UInt8[np.ndarray, "height width 3"], side_px: int, *, box: tuple[float, float, float, float] | None = None
+) -> UInt8[np.ndarray, "side side 3"]:
     """The image at `side_px` x `side_px` pixels, whatever its shape was: Pillow's bilinear resize with antialias.
 
     Pillow rounds to 8 bits between the two directions. Of square images it resizes the rows first; from Pillow 13 on
     the columns where height > side and height - side > 2 (width - side), as measured with 13.0.0, so that between
     versions such an image may differ by one grey level.
+
+    Args:
+        box: what becomes the square: left, top, right and bottom in pixels; None: all of the image.
     """
-    if image.shape[:2] == (side_px, side_px):
+    if box is None and image.shape[:2] == (side_px, side_px):
         return image
-    return np.asarray(Image.fromarray(image).resize((side_px, side_px), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(image).resize((side_px, side_px), Image.Resampling.BILINEAR, box))
 
 
 def resize_weights(in_px: int, out_px: int) -> tuple[Int32[np.ndarray, "tap out"], Int32[np.ndarray, "tap out"]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lentigo.deploy import site as site_module
 from lentigo.deploy.site import check_site, export_page
 from lentigo.errors import DataError, ModelError
 
@@ -335,3 +336,20 @@ def test_what_a_killed_check_left_is_nothing(tmp_path: Path) -> None:
     (folder / ".lentigo-00000000.part").touch()
     export_page(model, page, folder)
     assert sorted(os.listdir(folder)) == ["index.html", "model"]
+
+
+def test_a_trial_file_that_stays_does_not_undo_a_whole_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that several share, such as one with a sticky bit, it may be another's."""
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "old.js").touch()
+    (tmp_path / ".lentigo-0000.part").touch()
+    unlink = Path.unlink
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".part":
+            raise PermissionError(path)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    site_module._tidy(tmp_path, set())
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == [".lentigo-0000.part", "assets"]

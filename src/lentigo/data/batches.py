@@ -9,7 +9,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, UInt8
-from PIL import Image as PillowImage
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -20,7 +19,7 @@ from lentigo.data.masks import MaskPack
 from lentigo.data.pack import ImagePack
 from lentigo.data.resident import is_kept, kept_images
 from lentigo.errors import ImageError
-from lentigo.imaging import Preprocessing, resize_weights
+from lentigo.imaging import Preprocessing, resize_weights, squeeze
 
 Piece = TypeVar("Piece")
 Made = TypeVar("Made")
@@ -260,8 +259,7 @@ def _resize_with_pillow(images: Tensor, out_px: int, crop_px: int | None = None)
     made_px = out_px if crop_px is None or box is None else crop_px
     resized = np.empty((len(sources), made_px, made_px, 3), dtype=np.uint8)
     for source, target in zip(sources, resized, strict=True):
-        picture = PillowImage.fromarray(source)
-        target[:] = np.asarray(picture.resize((made_px, made_px), PillowImage.Resampling.BILINEAR, box))
+        target[:] = squeeze(source, made_px, box=box)
     return torch.from_numpy(resized).permute(0, 3, 1, 2)
 
 

@@ -170,7 +170,8 @@ def _tidy(target: Path, kept: set[Path]) -> None:
         if made.is_dir():
             shutil.rmtree(made, ignore_errors=True)
         else:  # what `_check_writable` tried with
-            made.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # in a shared folder perhaps another's
+                made.unlink()
     assets = target / "assets"
     if assets.is_symlink():  # other sites may share what it points to
         return
